@@ -71,7 +71,7 @@ class ResourceError(FitwellError):
     exit_code = 5
 
 
-class RunStopped(FitwellError):
+class RunStopped(FitwellError):  # noqa: N818 - nothing went wrong
     """The run was asked to stop and stands checkpointed.
 
     Args:

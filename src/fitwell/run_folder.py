@@ -92,7 +92,7 @@ class RunFolder:
         """Return run.json."""
         return read_json(self.run_json)
 
-    def update(self, **changes: Any) -> dict[str, Any]:
+    def update(self, **changes: object) -> dict[str, Any]:
         """Merge `changes` into run.json, refresh the heartbeat, and return the whole record."""
         record = {**(self.read() if self.run_json.exists() else {}), **changes, "heartbeat": now()}
         record.pop("schema_version", None)

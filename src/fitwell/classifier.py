@@ -1,0 +1,219 @@
+"""The main job in Python: the only place where training, evaluation and prediction are joined.
+
+The command line calls the same functions, so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from fitwell.errors import DataError, UsageError
+from fitwell.run_folder import RunFolder, now, open_run_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from fitwell.data.index import Dataset
+    from fitwell.recipe.schema import Recipe
+    from fitwell.training.prepare import PreparedRun
+
+
+class Classifier:
+    """A classifier that is trained by a recipe and leaves a run folder behind.
+
+    Args:
+        recipe: name of a built-in recipe, or path of a YAML file.
+        runs_dir: where runs are kept.
+        settings: single settings by dotted key, such as {"optimizer.weight_decay": 0.1}.
+
+    Example:
+        >>> classifier = Classifier(recipe="two-phase").fit("flowers/")  # doctest: +SKIP
+        >>> classifier.predict(["new.jpg"])  # doctest: +SKIP
+        ['rose']
+    """
+
+    def __init__(
+        self,
+        recipe: str | os.PathLike[str] = "auto",
+        *,
+        runs_dir: str | os.PathLike[str] = "runs",
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        self._recipe = str(recipe)
+        self._runs_dir = Path(runs_dir)
+        self._settings = dict(settings or {})
+        self._run: RunFolder | None = None
+
+    @property
+    def run(self) -> RunFolder:
+        """The run folder.
+
+        Raises:
+            UsageError: before `fit`.
+        """
+        if self._run is None:
+            raise UsageError(
+                found="a classifier that has not been fitted.",
+                expected="a call of fit, or a run loaded with fitwell.load(run).",
+                fix='call classifier.fit("folder") first.',
+            )
+        return self._run
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, in the order of the columns of `predict_proba`."""
+        return list(self.run.read()["data"]["classes"])
+
+    def fit(self, data: str | os.PathLike[str], *, image_root: str | os.PathLike[str] | None = None) -> Self:
+        """Train on `data`, a folder of class folders or a table; then judge on val and, once, on test."""
+        from fitwell.data.index import index_dataset
+
+        dataset = index_dataset(Path(data), Path(image_root) if image_root is not None else None)
+        prepared = prepare(dataset, read_settings(self._recipe, self._settings))
+        self._run = start(prepared, self._runs_dir, Path(data).stem)
+        train(self._run)
+        return self
+
+    def evaluate(self, split: str = "test") -> dict[str, Any]:
+        """Return the metrics, with intervals, of the run on its "val" or "test" images."""
+        return evaluate(self.run, split)
+
+    def predict_proba(self, images: Sequence[str | os.PathLike[str]]) -> NDArray[np.float64]:
+        """Return class probabilities (N, C) for image files; rows sum to 1."""
+        from fitwell.evaluation.metrics import softmax
+        from fitwell.evaluation.trained import load_trained
+
+        paths = [Path(image).resolve() for image in images]
+        return softmax(load_trained(self.run).logits(Path("/"), [str(path.relative_to("/")) for path in paths]))
+
+    def predict(self, images: Sequence[str | os.PathLike[str]]) -> list[str]:
+        """Return the most probable class of every image file."""
+        classes = self.classes
+        return [classes[index] for index in self.predict_proba(images).argmax(axis=1)]
+
+
+def load(run: str | os.PathLike[str]) -> Classifier:
+    """Return the classifier of a run folder.
+
+    Raises:
+        RunError: when `run` is not a run folder.
+    """
+    classifier = Classifier()
+    classifier._run = open_run_folder(Path(run))
+    return classifier
+
+
+def read_settings(recipe: str, settings: Mapping[str, object]) -> Recipe:
+    """Return the recipe with the project file, the environment and `settings` laid over it."""
+    from fitwell.recipe.read import read_recipe
+
+    return read_recipe(recipe, settings, environment=os.environ, folder=Path.cwd())[0]
+
+
+def prepare(dataset: Dataset, recipe: Recipe) -> PreparedRun:
+    """Look at the images, draw the split and resolve the recipe; write nothing."""
+    from fitwell.training.prepare import prepare_run
+
+    return prepare_run(dataset, recipe)
+
+
+def start(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:
+    """Give the run its folder."""
+    from fitwell.training.prepare import create_run
+
+    return create_run(prepared, runs_dir, name)
+
+
+def train(run: RunFolder) -> dict[str, Any]:
+    """Train `run` from wherever it stands, judge it on val and once on test, and write its report.
+
+    Returns: the metrics of the test images, with intervals.
+    """
+    from fitwell.training.progress import showing_progress
+    from fitwell.training.session import continue_run
+
+    if run.read()["state"] != "finished":
+        with ExitStack() as stack:
+            continue_run(run, observers=(stack.enter_context(showing_progress()),))
+    for split in ("val", "test"):
+        if not (run.evaluation(split) / "metrics.json").exists():
+            evaluate(run, split)
+    return read_metrics(run, "test")
+
+
+def read_metrics(run: RunFolder, split: str) -> dict[str, Any]:
+    """Return the metrics that were written for `split`."""
+    from fitwell.files import read_json
+
+    return read_json(run.evaluation(split) / "metrics.json")
+
+
+def evaluate(run: RunFolder, split: str) -> dict[str, Any]:
+    """Judge `run` on its "val" or "test" images and write the result and the report; an opening of test is logged.
+
+    Raises:
+        UsageError: when the split is neither val nor test.
+        CheckpointError: when the run is not finished.
+    """
+    from fitwell.data.split import read_split
+
+    if split not in ("val", "test"):
+        raise UsageError(
+            found=f"split {split!r}.",
+            expected="val or test; a number on the training images says nothing about new ones.",
+            fix="give --split val or --split test.",
+        )
+    images = read_split(run.split)
+    return _judge(run, split, images[images["split"] == split], Path(run.read()["data"]["root"]))
+
+
+def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str) -> dict[str, Any]:
+    """Judge `run` on images of another folder or table; the result goes to evaluation/<name>/.
+
+    Raises:
+        DataError: when the images have a class that the run does not know.
+    """
+    from fitwell.data.index import scan_images
+
+    known = run.read()["data"]["classes"]
+    unknown = sorted(set(dataset.classes) - set(known))
+    if unknown:
+        raise DataError(
+            found=f"{dataset.source} has {len(unknown)} classes that the run does not know: {unknown[:10]}.",
+            expected=f"only classes of the run: {known}.",
+            fix="rename the labels, or train a run that knows these classes.",
+        )
+    images = scan_images(dataset, threads=os.cpu_count() or 1)
+    images.insert(0, "id", [str(number) for number in range(len(images))])
+    return _judge(run, name, images.drop(columns=["width", "height"]), dataset.root)
+
+
+def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[str, Any]:
+    from fitwell.evaluation.evaluate import write_evaluation
+    from fitwell.evaluation.report import write_report
+    from fitwell.evaluation.trained import load_trained
+
+    model = load_trained(run)
+    with run.lock():
+        if name == "test":
+            _log_opening(run)
+        logits = model.logits(root, list(images["path"]))
+        counts = run.read()["split"]["counts"]["train"]
+        metrics = write_evaluation(run, name, images, logits, model.classes, majority=max(counts, key=counts.get))
+        write_report(run)
+    return metrics
+
+
+def _log_opening(run: RunFolder) -> None:
+    """Write down that somebody looks at the test images: the first look is the honest one."""
+    from fitwell.recipe.read import parse_recipe, recipe_hash
+
+    recipe = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+    openings = [*run.read()["test_openings"], {"time": now(), "recipe_hash": recipe_hash(recipe)}]
+    run.update(test_openings=openings)

@@ -1,0 +1,80 @@
+"""`fitwell evaluate` and `fitwell predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from fitwell.cli.output import print_json, print_verdict
+from fitwell.errors import UsageError
+
+
+def evaluate(
+    run: Path,
+    data: Path | None = None,
+    /,
+    *,
+    split: str = "test",
+    image_root: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Judge a finished run on its own images, or on other labelled images.
+
+    Args:
+        run: the run folder.
+        data: other images: a folder of class folders, or a table. Without it the run's own split is used.
+        split: val or test, of the run's own images. Every opening of test is logged.
+        image_root: folder that the table's paths are relative to.
+        json: print the result as JSON.
+    """
+    from fitwell import classifier
+    from fitwell.run_folder import open_run_folder
+
+    folder = open_run_folder(run)
+    if data is None:
+        metrics = classifier.evaluate(folder, split)
+    else:
+        from fitwell.data.index import index_dataset
+
+        name = data.resolve().stem
+        if name in ("train", "val", "test"):
+            name = f"other-{name}"
+        metrics = classifier.evaluate_dataset(folder, index_dataset(data, image_root), name)
+    if json:
+        print_json({"run": str(folder.path), **metrics})
+    else:
+        print_verdict(metrics, folder.path)
+
+
+def predict(run: Path, /, *images: Path, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Name the class of images.
+
+    Args:
+        run: the run folder.
+        images: image files.
+        json: print all probabilities, as JSON.
+    """
+    if not images:
+        raise UsageError(
+            found="no image.", expected="at least one image file.", fix="fitwell predict RUN photo.jpg another.png"
+        )
+    import fitwell
+
+    classifier = fitwell.load(run)
+    probs = classifier.predict_proba(images)
+    classes = classifier.classes
+    if json:
+        rows = [
+            {
+                "path": str(path),
+                "predicted": classes[row.argmax()],
+                "probabilities": dict(zip(classes, row, strict=True)),
+            }
+            for path, row in zip(images, probs, strict=True)
+        ]
+        print_json({"run": str(classifier.run.path), "predictions": rows})
+        return
+    for path, row in zip(images, probs, strict=True):
+        print(f"{path}\t{classes[row.argmax()]}\t{row.max():.3f}")

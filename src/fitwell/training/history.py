@@ -1,0 +1,98 @@
+"""The run's records: history.jsonl, and TensorBoard event files per phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from fitwell.files import appending, read_json_lines, to_json, write_text
+from fitwell.run_folder import RunFolder
+from fitwell.training.observer import EpochDone, Event, Observer, PhaseStarted, StepDone
+
+STEP_RECORDS_PER_EPOCH = 10
+
+
+def forget_after(run: RunFolder, step: int) -> None:
+    """Drop the records of steps beyond `step`: after a resume these steps are trained, and recorded, again."""
+    kept = [record for record in read_json_lines(run.history) if record["step"] <= step]
+    write_text(run.history, "".join(to_json(record) + "\n" for record in kept))
+
+
+@contextmanager
+def recording_history(run: RunFolder) -> Iterator[Observer]:
+    """Yield an observer that appends every epoch, and some steps of each, to history.jsonl."""
+    with appending(run.history) as append:
+        yield _History(append)
+
+
+@contextmanager
+def recording_tensorboard(run: RunFolder) -> Iterator[Observer]:
+    """Yield an observer that writes `tensorboard/<phase>/`."""
+    observer = _TensorBoard(run)
+    try:
+        yield observer
+    finally:
+        observer.close()
+
+
+class _History:
+    def __init__(self, append: Callable[[dict[str, Any]], None]) -> None:
+        self._append = append
+        self._every = 1
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PhaseStarted):
+            self._every = max(1, event.steps_per_epoch // STEP_RECORDS_PER_EPOCH)
+        elif isinstance(event, StepDone) and event.step % self._every == 0:
+            self._append(step_record(event))
+        elif isinstance(event, EpochDone):
+            self._append(event.record)
+
+
+class _TensorBoard:
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._writer: SummaryWriter | None = None
+        self._every = 1
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PhaseStarted):
+            self.close()
+            folder = str(self._run.tensorboard(event.phase))
+            # Steps from here on replace those of the killed process in the same folder.
+            self._writer = SummaryWriter(folder, purge_step=event.step + 1)  # type: ignore[no-untyped-call]
+            self._every = max(1, event.steps_per_epoch // STEP_RECORDS_PER_EPOCH)
+        elif isinstance(event, StepDone) and event.step % self._every == 0:
+            self._write(event.step, {"step/loss": float(event.loss), "step/gradient_norm": float(event.gradient_norm)})
+            self._write(event.step, {f"learning_rate/{part}": rate for part, rate in event.learning_rate.items()})
+        elif isinstance(event, EpochDone):
+            record = event.record
+            self._write(record["step"], {f"train/{name}": value for name, value in record["train"].items()})
+            self._write(record["step"], {f"val/{name}": value for name, value in record["val"].items()})
+            self._write(record["step"], {f"val_recall/{name}": v for name, v in record["val_per_class"].items()})
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer = None
+
+    def _write(self, step: int, values: dict[str, float | None]) -> None:
+        for name, value in values.items():
+            if self._writer is not None and value is not None:
+                self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+
+def step_record(event: StepDone) -> dict[str, Any]:
+    """Return the step record of history.jsonl."""
+    return {
+        "kind": "step",
+        "phase": event.phase,
+        "epoch": event.epoch,
+        "step": event.step,
+        "loss": float(event.loss),
+        "learning_rate": event.learning_rate,
+        "gradient_norm": float(event.gradient_norm),
+    }

@@ -1,0 +1,221 @@
+"""THE training loop, whole, in the order the story happens.
+
+It is the same for images and for cached activations: a phase hands it batches and a module. It knows no history,
+no progress, no doctor; those observe.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fitwell.errors import RunError
+from fitwell.evaluation.metrics import all_metrics, higher_is_better, recall_per_class, softmax
+from fitwell.evaluation.predict import predict_logits
+from fitwell.model.compute import Compute
+from fitwell.model.network import Network
+from fitwell.recipe.schema import Phase, Recipe
+from fitwell.training.loss import weighted_cross_entropy
+from fitwell.training.observer import EpochDone, Observer, StepDone, notify
+from fitwell.training.optimizer import clip_gradients, set_learning_rate
+from fitwell.training.phase_data import PhaseData
+from fitwell.training.schedule import Schedule
+
+FINITE_CHECK_STEPS = 50  # reading the loss makes an accelerator wait, so not every step
+
+
+@dataclass
+class Progress:
+    """How far the run is: everything besides weights and optimizer that a resume needs."""
+
+    phase: int = 0
+    epoch: int = 0  # of the phase, counted from 0
+    batch: int = 0  # batches of this epoch already trained on
+    step: int = 0  # optimizer steps of the whole run
+    num_seen: int = 0  # images of this epoch so far
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))  # over them; on the device, so nobody waits
+    num_correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    plateau_scale: float = 1.0
+    plateau_wait: int = 0  # epochs since the phase's best or the last reduction
+    phase_best: float | None = None
+    waited: int = 0  # epochs since the phase's best
+    best: dict[str, Any] = field(default_factory=dict)  # of the whole run: phase, epoch, step, value
+
+    def start_phase(self, phase: int) -> None:
+        """Forget what belongs to the phase before."""
+        fresh = Progress(phase=phase, step=self.step, best=self.best)
+        self.__dict__.update(fresh.__dict__)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Forget what belongs to the epoch before."""
+        self.epoch, self.batch, self.num_seen = epoch, 0, 0
+        self.loss_sum, self.num_correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+
+    def record(self) -> dict[str, Any]:
+        """Return values for a checkpoint, on the CPU."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in values.items()}
+
+    def is_finite(self) -> bool:
+        """Return whether the loss has been finite since the epoch began. Waits for the device."""
+        return math.isfinite(float(self.loss_sum))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseWork:
+    """All that stays the same while a phase trains.
+
+    Args:
+        labels: (N,) int64 of the training images. weights: (N,) float32, class times image weight, mean 1.
+        val_labels: (M,) int64.
+        first_epoch: epochs that the phases before this one could take; it keeps their shuffles apart.
+        keep_best: called with the progress when the run's best val number was just reached.
+    """
+
+    phase: Phase
+    recipe: Recipe
+    network: Network
+    data: PhaseData
+    compute: Compute
+    classes: tuple[str, ...]
+    labels: Tensor
+    weights: Tensor
+    val_labels: NDArray[np.int64]
+    schedule: Schedule
+    steps_per_epoch: int
+    first_epoch: int
+    keep_best: Callable[[], None]
+
+
+def train_phase(
+    work: PhaseWork,
+    progress: Progress,
+    optimizer: torch.optim.Optimizer,
+    *,
+    observers: Sequence[Observer],
+    checkpoint: Callable[[bool], None],
+) -> str | None:
+    """Train one phase from where `progress` stands; leave the last weights in the network.
+
+    Args:
+        checkpoint: called after every step and epoch; with True it must write, with False only when it is time.
+
+    Returns: why the phase ended, as a sentence; None when an observer asked to stop (the run is checkpointed).
+
+    Raises:
+        RunError: when the loss is not finite; says between which steps it broke.
+    """
+    phase, settings, last_finite_step = work.phase, work.recipe, progress.step
+    for epoch in range(progress.epoch, phase.epochs):
+        work.network.train()
+        started, seen_before = time.monotonic(), progress.num_seen
+        for inputs, indices in work.data.train_batches(work.first_epoch + epoch, progress.batch):
+            step_of_phase = epoch * work.steps_per_epoch + progress.batch
+            learning_rate = set_learning_rate(
+                optimizer, work.schedule.learning_rate(step_of_phase, progress.plateau_scale)
+            )
+            torch.manual_seed(settings.seed * 1_000_003 + progress.step)  # dropout is a function of seed and step
+            labels, weights = work.labels[indices].to(work.compute.device), work.weights[indices]
+            with work.compute.autocast():
+                logits = work.data.module(work.compute.move(inputs))
+            loss = weighted_cross_entropy(
+                logits, labels, weights.to(work.compute.device), settings.loss.label_smoothing
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            gradient_norm = clip_gradients(work.data.module, settings.optimizer.clip_norm)
+            optimizer.step()
+
+            progress.batch, progress.step = progress.batch + 1, progress.step + 1
+            progress.num_seen += len(indices)
+            progress.loss_sum = progress.loss_sum.to(loss.device) + loss.detach() * len(indices)
+            progress.num_correct = progress.num_correct.to(loss.device) + (logits.argmax(dim=1) == labels).sum()
+            if progress.step % FINITE_CHECK_STEPS == 0 or progress.batch == work.steps_per_epoch:
+                _require_finite(progress, last_finite_step, phase, learning_rate)
+                last_finite_step = progress.step
+            done = StepDone(phase.name, epoch + 1, progress.step, loss.detach(), learning_rate, gradient_norm.detach())
+            if notify(observers, done):
+                _require_finite(progress, last_finite_step, phase, learning_rate)
+                checkpoint(True)
+                return None
+            checkpoint(False)
+
+        trained_seconds = time.monotonic() - started
+        record = _validate(work, progress, learning_rate_of=optimizer)
+        record["seconds"] = {"train": trained_seconds, "val": time.monotonic() - started - trained_seconds}
+        record["images_per_second"] = (progress.num_seen - seen_before) / trained_seconds
+        record["best"] = _judge(record["val"][settings.select.metric], work, progress)
+        if record["best"]:
+            work.keep_best()
+        stop = notify(observers, EpochDone(record))
+        progress.start_epoch(epoch + 1)
+        patience_ended = phase.patience is not None and progress.waited >= phase.patience
+        if patience_ended:
+            progress.epoch = phase.epochs
+        checkpoint(stop)
+        if stop:
+            return None
+        if patience_ended:
+            return (
+                f"stopped after epoch {epoch + 1}: no better val {settings.select.metric} for {phase.patience} epochs"
+            )
+    return f"finished its {phase.epochs} epochs"
+
+
+def _validate(work: PhaseWork, progress: Progress, *, learning_rate_of: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the epoch's record, with val numbers from the same code as the final verdict."""
+    work.network.eval()
+    logits = predict_logits(work.data.module, work.data.val_batches(), len(work.val_labels), work.compute)
+    probs = softmax(logits)
+    return {
+        "kind": "epoch",
+        "phase": work.phase.name,
+        "epoch": progress.epoch + 1,
+        "step": progress.step,
+        "train": {
+            "loss": float(progress.loss_sum) / progress.num_seen,
+            "accuracy": int(progress.num_correct) / progress.num_seen,
+        },
+        "val": all_metrics(probs, work.val_labels),
+        "val_per_class": dict(zip(work.classes, recall_per_class(probs, work.val_labels), strict=True)),
+        "learning_rate": {str(group["part"]): group["lr"] for group in learning_rate_of.param_groups},
+    }
+
+
+def _judge(value: float | None, work: PhaseWork, progress: Progress) -> bool:
+    """Update patience, plateau and best with the val `value`; return whether it is the run's best. NaN never is."""
+    sign = 1.0 if higher_is_better(work.recipe.select.metric) else -1.0
+    better = value is not None and (progress.phase_best is None or sign * value > sign * progress.phase_best)
+    if better:
+        progress.phase_best, progress.waited, progress.plateau_wait = value, 0, 0
+    else:
+        progress.waited, progress.plateau_wait = progress.waited + 1, progress.plateau_wait + 1
+    if work.phase.schedule == "plateau" and progress.plateau_wait >= work.phase.plateau_patience:
+        progress.plateau_scale, progress.plateau_wait = progress.plateau_scale * work.phase.plateau_factor, 0
+    best = progress.best.get("value")
+    if value is None or (best is not None and not sign * value > sign * best):
+        return False
+    where = {"phase": work.phase.name, "epoch": progress.epoch + 1, "step": progress.step}
+    progress.best = {**where, "value": value, "metric": work.recipe.select.metric}
+    return True
+
+
+def _require_finite(progress: Progress, last_finite_step: int, phase: Phase, learning_rate: dict[str, float]) -> None:
+    if progress.is_finite():
+        return
+    raise RunError(
+        found=f"the training loss became {float(progress.loss_sum)} somewhere within steps "
+        f"[{last_finite_step}, {progress.step}] of phase {phase.name}, "
+        f"at learning rate {max(learning_rate.values()):g}.",
+        expected="a finite loss.",
+        fix=f"lower the rate tenfold: --phases.{phase.name}.learning_rate {phase.learning_rate / 10:g}. "
+        "The last checkpoint and the best weights before these steps are kept.",
+    )

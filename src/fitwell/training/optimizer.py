@@ -1,0 +1,40 @@
+"""Parameter groups and the optimizer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fitwell.model.network import Network
+from fitwell.recipe.schema import Optimizer
+
+
+def build_optimizer(network: Network, settings: Optimizer) -> torch.optim.AdamW:
+    """Return AdamW over what trains in `network`, in up to four groups.
+
+    The groups are head and backbone, each with and without weight decay: biases and norm scales, which have
+    fewer than two dimensions, are not decayed.
+    """
+    groups = []
+    for part, module in (("head", network.head), ("backbone", network.backbone)):
+        trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        for decay in (settings.weight_decay, 0.0):
+            chosen = [parameter for parameter in trainable if (parameter.ndim >= 2) == (decay > 0)]
+            if settings.weight_decay == 0.0:
+                chosen, trainable = trainable, []
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "part": part})
+    return torch.optim.AdamW(groups, lr=0.0)  # the loop sets the rate before every step
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> dict[str, float]:
+    """Give every group `learning_rate`; return the rate of each part, for the records."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    return {str(group["part"]): learning_rate for group in optimizer.param_groups}
+
+
+def clip_gradients(module: nn.Module, clip_norm: float | None) -> Tensor:
+    """Scale the gradients of `module` to at most `clip_norm`; return their Euclidean norm before, a scalar."""
+    gradients = [parameter for parameter in module.parameters() if parameter.grad is not None]
+    return torch.nn.utils.clip_grad_norm_(gradients, float("inf") if clip_norm is None else clip_norm)

@@ -1,0 +1,349 @@
+"""Train a run from wherever it stands: from the start, or from its last healthy checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fitwell.data.loader import ImageSource, epoch_batches
+from fitwell.data.split import read_split, split_hash
+from fitwell.data.transforms import Augmentation
+from fitwell.errors import CheckpointError, DataError, FitwellError, ResourceError, RunStopped
+from fitwell.files import sha256_of_file
+from fitwell.model.compute import compute_of
+from fitwell.model.freeze import set_trainable
+from fitwell.model.network import Network, build_network, count_parameters, create_backbone
+from fitwell.model.saved_weights import load_best, save_best
+from fitwell.model.weights import load_backbone
+from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
+from fitwell.recipe.schema import Phase, Recipe
+from fitwell.run_folder import RunFolder
+from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
+from fitwell.training.history import forget_after, recording_history, recording_tensorboard
+from fitwell.training.loop import PhaseWork, Progress, train_phase
+from fitwell.training.loss import balanced_class_weights
+from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, notify
+from fitwell.training.optimizer import build_optimizer
+from fitwell.training.phase_data import (
+    PhaseData,
+    RunData,
+    affordable_views,
+    cached_phase_data,
+    free_memory_bytes,
+    image_phase_data,
+)
+from fitwell.training.plan import plan_execution
+from fitwell.training.prepare import preprocessing_of
+from fitwell.training.schedule import Schedule
+from fitwell.training.signals import StopRequest, stopping_on_signals
+
+CHECKPOINT_SECONDS = 30.0
+
+
+def continue_run(
+    run: RunFolder, *, observers: Sequence[Observer] = (), checkpoint_seconds: float = CHECKPOINT_SECONDS
+) -> None:
+    """Train `run` until its last phase ends; its best weights are then in checkpoints/best.safetensors.
+
+    On one machine the final weights are bit-equal however often the run was killed and continued.
+
+    Raises:
+        RunLockedError: when another process writes the run.
+        RunStopped: on SIGTERM or Ctrl-C, after a checkpoint.
+        FitwellError: when training fails; run.json then says why.
+    """
+    with run.lock(), stopping_on_signals() as stop, _recorded_outcome(run), ExitStack() as stack:
+        session = _Session(run, checkpoint_seconds)
+        session.observers = (
+            stack.enter_context(recording_history(run)),
+            stack.enter_context(recording_tensorboard(run)),
+            *observers,
+            stop,
+        )
+        for index in range(session.progress.phase, len(session.recipe.phases)):
+            reason = session.train_phase(index)
+            if reason is None:
+                raise _stopped(run, stop)
+            notify(session.observers, PhaseEnded(session.recipe.phases[index].name, reason))
+        session.finish()
+
+
+class _Stop(Exception):  # noqa: N818 - a request, not an error
+    """An observer asked to stop while activations were extracted."""
+
+
+class _Session:
+    """The weights, the optimizer and the progress of a run in this process."""
+
+    def __init__(self, run: RunFolder, checkpoint_seconds: float) -> None:
+        self.run = run
+        self.observers: tuple[Observer, ...] = ()
+        self._checkpoint_seconds = checkpoint_seconds
+        self._last_checkpoint = time.monotonic()
+        self.recipe = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+        self._images = read_split(run.split)
+        self.classes = tuple(run.read()["data"]["classes"])
+        checkpoint = load_checkpoint(run)
+        if checkpoint is not None:
+            _require_same_run(checkpoint["identity"], self._identity())
+        self.network = self._build_network(pretrained=checkpoint is None)
+        self._plan()
+        self.compute = compute_of(self.recipe)
+        self.progress = Progress(**checkpoint["progress"]) if checkpoint is not None else Progress()
+        forget_after(run, self.progress.step)
+        self._best_weights: dict[str, Tensor] | None = load_best(run) if self.progress.best else None
+        self._best_is_saved = True
+        self._optimizer_state = None
+        if checkpoint is not None:
+            self.network.load_state_dict(checkpoint["network"])
+            self._optimizer_state = checkpoint["optimizer"]
+        self.compute.move_module(self.network)
+        self._data = self._run_data()
+
+    def train_phase(self, index: int) -> str | None:
+        """Train phase `index` from where the progress stands; return why it ended, or None on a stop."""
+        phase = self.recipe.phases[index]
+        if self.progress.phase != index:
+            self.progress.start_phase(index)
+            self._checkpoint_phase_start()
+        set_trainable(self.network, phase.train)
+        optimizer = build_optimizer(self.network, self.recipe.optimizer)
+        if self._optimizer_state is not None:
+            optimizer.load_state_dict(self._optimizer_state)
+            self._optimizer_state = None
+        steps_per_epoch = len(self._batches())
+        started = PhaseStarted(phase.name, self._describe(phase), phase.epochs, steps_per_epoch, self.progress.step)
+        notify(self.observers, started)
+        try:
+            data = self._phase_data(phase)
+        except _Stop:
+            return None
+        work = self._work(phase, index, data, steps_per_epoch)
+
+        def checkpoint(now: bool) -> None:
+            due = time.monotonic() - self._last_checkpoint >= self._checkpoint_seconds
+            if (now or due) and self.progress.is_finite():
+                self._save(optimizer.state_dict())
+
+        try:
+            reason = train_phase(work, self.progress, optimizer, observers=self.observers, checkpoint=checkpoint)
+        except DataError:
+            checkpoint(True)
+            raise
+        if reason is not None and self._best_weights is not None:
+            self.network.load_state_dict(self._best_weights)
+            self.compute.move_module(self.network)
+        return reason
+
+    def finish(self) -> None:
+        """Write the best weights and close the record."""
+        self.progress.start_phase(len(self.recipe.phases))
+        self._save(optimizer_state=None)
+        self.run.update(
+            select={"metric": self.recipe.select.metric, "best": self.progress.best},
+            best_sha256=sha256_of_file(self.run.best_weights),
+        )
+
+    def _build_network(self, *, pretrained: bool) -> Network:
+        torch.manual_seed(self.recipe.seed)
+        model = self.recipe.model
+        backbone = load_backbone(model.backbone, model.weights) if pretrained else create_backbone(model.backbone)
+        return build_network(backbone, len(self.classes), model.head.dropout)
+
+    def _plan(self) -> None:
+        """Measure what is still `auto`, once per run: a resumed run must compute as it did before."""
+        if "plan" in self.run.read():
+            return
+        self.recipe, candidates = plan_execution(self.network, self.recipe)
+        write_recipe(self.run.recipe, self.recipe)
+        self.run.update(plan={"candidates": candidates, "views": {}, "threads": torch.get_num_threads()})
+
+    def _run_data(self) -> RunData:
+        root = Path(self.run.read()["data"]["root"])
+        preprocessing = preprocessing_of(self.recipe)
+        sources = {
+            split: ImageSource(
+                root=root,
+                paths=tuple(self._part(split)["path"]),
+                preprocessing=preprocessing,
+                augmentation=_augmentation(self.recipe) if split == "train" else None,
+                seed=self.recipe.seed,
+            )
+            for split in ("train", "val")
+        }
+        execution = self.recipe.execution
+        return RunData(
+            sources["train"], sources["val"], int(execution.batch_size), int(execution.workers), self.recipe.seed
+        )
+
+    def _phase_data(self, phase: Phase) -> PhaseData:
+        views = self._views(phase)
+        if views == 0:
+            return image_phase_data(self.network, self._data)
+
+        def on_batch(done: int, total: int) -> None:
+            if notify(self.observers, Extracted(phase.name, done, total)):
+                raise _Stop
+
+        return cached_phase_data(self.network, self._data, self.compute, views=views, on_batch=on_batch)
+
+    def _views(self, phase: Phase) -> int:
+        """Return the views whose activations the phase caches, 0 for none; decided once per run."""
+        plan: dict[str, Any] = self.run.read()["plan"]
+        if phase.name not in plan["views"]:
+            asked = min(int(self.recipe.augment.views), phase.epochs)
+            cacheable = self.recipe.execution.cache == "auto" and self.network.boundary() > 0
+            size, free = int(self.recipe.images.size), free_memory_bytes()
+            views = affordable_views(self.network, self._data, size, asked, free) if cacheable else 0
+            plan["views"][phase.name] = views
+            self.run.update(plan=plan)
+        return int(plan["views"][phase.name])
+
+    def _work(self, phase: Phase, index: int, data: PhaseData, steps_per_epoch: int) -> PhaseWork:
+        train_labels, val_labels = self._labels("train"), self._labels("val")
+        return PhaseWork(
+            phase=phase,
+            recipe=self.recipe,
+            network=self.network,
+            data=data,
+            compute=self.compute,
+            classes=self.classes,
+            labels=torch.from_numpy(train_labels),
+            weights=torch.from_numpy(self._weights(train_labels)),
+            val_labels=val_labels,
+            schedule=Schedule(
+                kind=phase.schedule,
+                peak=phase.learning_rate,
+                num_steps=phase.epochs * steps_per_epoch,
+                warmup_steps=round(phase.warmup_epochs * steps_per_epoch),
+            ),
+            steps_per_epoch=steps_per_epoch,
+            first_epoch=sum(earlier.epochs for earlier in self.recipe.phases[:index]),
+            keep_best=self._keep_best,
+        )
+
+    def _weights(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return class weight times image weight (N,) of the training images, with mean 1."""
+        weights = np.ones(len(labels))
+        if self.recipe.balance.class_weights == "balanced":
+            weights = balanced_class_weights(labels, len(self.classes))[labels]
+        train = self._part("train")
+        if "weight" in train:
+            weights = weights * train["weight"].to_numpy(dtype=np.float64)
+        return np.asarray(weights / weights.mean(), dtype=np.float32)
+
+    def _keep_best(self) -> None:
+        self._best_weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+        self._best_is_saved = False
+
+    def _checkpoint_phase_start(self) -> None:
+        self._save(optimizer_state=None)
+
+    def _save(self, optimizer_state: dict[str, Any] | None) -> None:
+        if not self._best_is_saved and self._best_weights is not None:
+            save_best(self.run, self._best_weights)
+            self._best_is_saved = True
+        state = {
+            "network": {name: tensor.cpu() for name, tensor in self.network.state_dict().items()},
+            "optimizer": optimizer_state,
+            "progress": self.progress.record(),
+            "identity": self._identity(),
+        }
+        save_checkpoint(self.run, self.progress.step, state)
+        self.run.update()  # the heartbeat
+        self._last_checkpoint = time.monotonic()
+
+    def _identity(self) -> dict[str, str]:
+        """Return what must not change between a checkpoint and a resume."""
+        return {
+            "classes": ", ".join(self.classes),
+            "recipe": recipe_hash(self.recipe),
+            "split": split_hash(self._images),
+        }
+
+    def _describe(self, phase: Phase) -> str:
+        total, trained = count_parameters(self.network)
+        return f"{trained:,} of {total:,} parameters"
+
+    def _batches(self) -> list[NDArray[np.int64]]:
+        return epoch_batches(len(self._data.train), self._data.batch_size, seed=0, epoch=0)
+
+    def _part(self, split: str) -> pd.DataFrame:
+        return self._images[self._images["split"] == split]
+
+    def _labels(self, split: str) -> NDArray[np.int64]:
+        return np.asarray([self.classes.index(label) for label in self._part(split)["label"]], dtype=np.int64)
+
+
+@contextmanager
+def _recorded_outcome(run: RunFolder) -> Iterator[None]:
+    """Keep run.json's state true, whatever happens inside."""
+    run.update(state="running", exit=None)
+    try:
+        yield
+    except RunStopped as stopped:
+        run.update(state="interrupted", exit={"code": stopped.exit_code, "reason": stopped.found})
+        raise
+    except (KeyboardInterrupt, FitwellError, MemoryError) as error:
+        code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 5)
+        run.update(state="failed", exit={"code": code, "reason": str(error) or type(error).__name__})
+        if isinstance(error, MemoryError):
+            raise _out_of_memory(run) from error
+        raise
+    except Exception as error:
+        run.update(state="failed", exit={"code": 70, "reason": repr(error)})
+        raise
+    run.update(state="finished", exit={"code": 0, "reason": "finished"})
+
+
+def _augmentation(recipe: Recipe) -> Augmentation:
+    augment = recipe.augment
+    return Augmentation(
+        rotate_degrees=augment.rotate_degrees,
+        flip=augment.flip,
+        crop_area=augment.crop_area,
+        brightness=augment.color.brightness,
+        contrast=augment.color.contrast,
+        saturation=augment.color.saturation,
+        hue=augment.color.hue,
+        erase_probability=augment.erase.probability,
+        erase_area=augment.erase.area,
+    )
+
+
+def _require_same_run(found: dict[str, str], expected: dict[str, str]) -> None:
+    differing = [key for key in expected if found.get(key) != expected[key]]
+    if differing:
+        pairs = "; ".join(f"{key}: checkpoint {found.get(key)}, run folder {expected[key]}" for key in differing)
+        raise CheckpointError(
+            found=f"the checkpoint belongs to another training ({pairs}).",
+            expected="the classes, recipe and split that the run was started with.",
+            fix="restore recipe.yaml, split.csv and run.json, or start a new run with fitwell train.",
+        )
+
+
+def _stopped(run: RunFolder, stop: StopRequest) -> RunStopped:
+    number = stop.signal_number or 2
+    return RunStopped(
+        number,
+        found=f"signal {number} asked the run to stop; it stands checkpointed in {run.path}.",
+        expected="training to go on until its last phase ends.",
+        fix=f"continue with: fitwell resume {run.path}",
+    )
+
+
+def _out_of_memory(run: RunFolder) -> ResourceError:
+    return ResourceError(
+        found=f"memory ran out while training {run.path}.",
+        expected="room for the network, a batch and the cached activations.",
+        fix="set execution.batch_size or augment.views lower and train again.",
+    )

@@ -1,0 +1,47 @@
+import pytest
+
+from fitwell.cli.app import run
+from fitwell.cli.train import parse_settings
+from fitwell.errors import UsageError
+
+KNOWN = ("--recipe", "--dry-run")
+
+
+def test_dotted_options_become_settings():
+    tokens = ["--optimizer.weight-decay", "0.1", "--images.size=64", "--phases.fine-tune.warmup-epochs", "1"]
+    assert parse_settings(tokens, known=KNOWN) == {
+        "optimizer.weight_decay": "0.1",
+        "images.size": "64",
+        "phases.fine-tune.warmup_epochs": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["--dryrun"], r"'--dryrun', which is no option.*write --dry-run"),
+        (["stray"], r"'stray', which is no option"),
+        (["--images.size"], r"--images.size at the end of the line, without a value"),
+    ],
+)
+def test_what_is_no_setting_is_refused(tokens, message):
+    with pytest.raises(UsageError, match=f"(?s){message}"):
+        parse_settings(tokens, known=KNOWN)
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", str(pictures), "--dry-run", "--model.weights", "none", "--seed", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "seed: 3" in shown
+    assert "train     26 images: blue " in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_in_json_holds_recipe_and_split(pictures, capsys):
+    import json
+
+    assert run(["train", str(pictures), "--dry-run", "--json", "--images.size", "64"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["recipe"]["images"]["size"] == 64
+    assert sum(shown["split"]["val"].values()) == 5

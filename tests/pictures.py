@@ -1,0 +1,39 @@
+"""Tiny labelled pictures and recipes that tests make for themselves."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fitwell.recipe.schema import Augment, Color, Execution, Images, Model, Phase, Recipe, Stages
+
+COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
+
+
+def write_pictures(folder: Path, per_class: int = 12, classes=tuple(COLOURS), side: int = 40) -> Path:
+    """Write noisy one-colour PNGs, a folder for each class."""
+    random = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            noise = random.normal(0, 40, (side, side, 3))
+            pixels = np.clip(np.asarray(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:02}.png")
+    return folder
+
+
+def tiny_recipe(**changes) -> Recipe:
+    """A recipe that trains a tiny network in a second, with nothing left to measure."""
+    settings = {
+        "model": Model(backbone="test_efficientnet", weights="none"),
+        "images": Images(size=32, crop_fraction=1.0),
+        "augment": Augment(views=2, color=Color()),
+        "phases": (
+            Phase(name="head", train="head", epochs=3, learning_rate=1e-2, warmup_epochs=1),
+            Phase(name="fine-tune", train=Stages(stages=1), epochs=3, learning_rate=3e-3, schedule="plateau"),
+        ),
+        "execution": Execution(
+            device="cpu", precision="float32", memory_format="channels_last", batch_size=8, workers=0
+        ),
+    }
+    return Recipe(**{**settings, **changes})

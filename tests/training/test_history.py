@@ -1,0 +1,85 @@
+import json
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fitwell.run_folder import create_run_folder
+from fitwell.training.history import forget_after, recording_history, recording_tensorboard
+from fitwell.training.observer import EpochDone, PhaseStarted, StepDone
+
+EPOCH = {
+    "kind": "epoch",
+    "phase": "head",
+    "epoch": 1,
+    "step": 20,
+    "train": {"loss": 0.5, "accuracy": 0.75},
+    "val": {"accuracy": 0.8, "auc": None},
+    "val_per_class": {"cat": 0.9, "dog": 0.7},
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return create_run_folder(tmp_path, "test")
+
+
+def train_twenty_steps(observer):
+    observer(PhaseStarted("head", "the head", 1, 20, 0))
+    for step in range(1, 21):
+        observer(StepDone("head", 1, step, torch.tensor(1 / step), {"head": 0.1}, torch.tensor(2.0)))
+    observer(EpochDone(EPOCH))
+
+
+def test_the_history_holds_ten_steps_of_an_epoch_and_the_epoch(run):
+    with recording_history(run) as observer:
+        train_twenty_steps(observer)
+    records = [json.loads(line) for line in run.history.read_text().splitlines()]
+    assert [record["step"] for record in records[:-1]] == list(range(2, 21, 2))
+    assert records[0] == {
+        "kind": "step",
+        "phase": "head",
+        "epoch": 1,
+        "step": 2,
+        "loss": 0.5,
+        "learning_rate": {"head": 0.1},
+        "gradient_norm": 2.0,
+    }
+    assert records[-1] == EPOCH
+
+
+def test_records_after_a_checkpoint_are_forgotten_and_a_torn_line_with_them(run):
+    with recording_history(run) as observer:
+        train_twenty_steps(observer)
+    with run.history.open("a") as file:
+        file.write('{"kind": "step", "st')
+    forget_after(run, 6)
+    assert [json.loads(line)["step"] for line in run.history.read_text().splitlines()] == [2, 4, 6]
+
+
+def test_tensorboard_reads_what_was_written(run):
+    with recording_tensorboard(run) as observer:
+        train_twenty_steps(observer)
+    events = EventAccumulator(str(run.tensorboard("head"))).Reload()
+    assert events.Tags()["scalars"] == [
+        "step/loss",
+        "step/gradient_norm",
+        "learning_rate/head",
+        "train/loss",
+        "train/accuracy",
+        "val/accuracy",
+        "val_recall/cat",
+        "val_recall/dog",
+    ]
+    assert [event.step for event in events.Scalars("step/loss")] == list(range(2, 21, 2))
+    assert events.Scalars("val/accuracy")[0].value == pytest.approx(0.8)
+
+
+def test_steps_trained_again_after_a_kill_replace_the_first_ones(run):
+    with recording_tensorboard(run) as observer:
+        train_twenty_steps(observer)
+    with recording_tensorboard(run) as observer:
+        observer(PhaseStarted("head", "the head", 1, 20, 10))
+        observer(StepDone("head", 1, 12, torch.tensor(7.0), {"head": 0.1}, torch.tensor(2.0)))
+    steps = [event.step for event in EventAccumulator(str(run.tensorboard("head"))).Reload().Scalars("step/loss")]
+    assert steps == [2, 4, 6, 8, 10, 12]

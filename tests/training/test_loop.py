@@ -1,0 +1,159 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fitwell.errors import RunError
+from fitwell.model.compute import Compute
+from fitwell.recipe.schema import Loss, Phase, Recipe, Select
+from fitwell.training.loop import PhaseWork, Progress, train_phase
+from fitwell.training.loss import weighted_cross_entropy
+from fitwell.training.observer import Action, EpochDone, StepDone
+from fitwell.training.optimizer import build_optimizer
+from fitwell.training.phase_data import PhaseData
+from fitwell.training.schedule import Schedule
+
+INPUTS = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.5], [0.0, 3.0], [4.0, -1.0]])
+LABELS = torch.tensor([0, 1, 0, 1, 0])
+BATCHES = (np.array([3, 0, 2, 1]), np.array([4]))
+
+
+class LinearNetwork(nn.Module):
+    """Stands where a Network stands: a head without a backbone."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential()
+        self.head = nn.Linear(2, 2)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, inputs):
+        return self.head(inputs)
+
+
+def work_on(network, phase, *, inputs=INPUTS, metric="log_loss", keep_best=lambda: None):
+    def train_batches(epoch, skip):
+        return iter([(inputs[indices], indices) for indices in BATCHES[skip:]])
+
+    return PhaseWork(
+        phase=phase,
+        recipe=Recipe(loss=Loss(label_smoothing=0.0), select=Select(metric=metric)),
+        network=network,
+        data=PhaseData(network, train_batches, lambda: iter([(INPUTS, np.arange(5))]), views=0),
+        compute=Compute(),
+        classes=("cat", "dog"),
+        labels=LABELS,
+        weights=torch.ones(5),
+        val_labels=LABELS.numpy(),
+        schedule=Schedule(kind=phase.schedule, peak=phase.learning_rate, num_steps=2 * phase.epochs, warmup_steps=0),
+        steps_per_epoch=2,
+        first_epoch=0,
+        keep_best=keep_best,
+    )
+
+
+def train(phase, *, observers=(), progress=None, network=None, **changes):
+    network = network or LinearNetwork()
+    events = []
+    work = work_on(network, phase, **changes)
+    progress = progress or Progress()
+    optimizer = build_optimizer(network, work.recipe.optimizer)
+    everyone = (lambda event: events.append(event), *observers)
+    reason = train_phase(work, progress, optimizer, observers=everyone, checkpoint=lambda now: None)
+    return reason, events, progress, network
+
+
+def phase(**changes):
+    return Phase(**{"name": "p", "train": "all", "epochs": 2, "learning_rate": 0.1, "schedule": "constant", **changes})
+
+
+def test_the_weights_after_an_epoch_are_those_of_a_hand_written_loop():
+    _, _, _, network = train(phase(epochs=1))
+    expected = LinearNetwork()
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [expected.head.weight], "weight_decay": 0.05},
+            {"params": [expected.head.bias], "weight_decay": 0.0},
+        ],
+        lr=0.1,
+    )
+    for indices in BATCHES:
+        loss = nn.functional.cross_entropy(expected(INPUTS[indices]), LABELS[indices])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(expected.parameters(), 1.0)
+        optimizer.step()
+    assert torch.equal(network.head.weight, expected.head.weight)
+    assert torch.equal(network.head.bias, expected.head.bias)
+
+
+def test_the_loss_of_an_epoch_is_averaged_over_images_not_batches():
+    _, events, _, _ = train(phase(epochs=1))
+    steps = [event for event in events if isinstance(event, StepDone)]
+    record = next(event.record for event in events if isinstance(event, EpochDone))
+    assert float(steps[0].loss) == pytest.approx(math.log(2))  # zero weights
+    assert record["train"]["loss"] == pytest.approx((4 * float(steps[0].loss) + 1 * float(steps[1].loss)) / 5)
+
+
+def test_the_val_numbers_are_those_of_the_weights_at_the_end_of_the_epoch():
+    _, events, _, network = train(phase(epochs=1))
+    record = next(event.record for event in events if isinstance(event, EpochDone))
+    loss = weighted_cross_entropy(network(INPUTS), LABELS, torch.ones(5), 0.0)
+    assert record["val"]["log_loss"] == pytest.approx(float(loss), rel=1e-6)
+    assert record["val_per_class"] == {"cat": 1.0, "dog": 1.0}
+    assert record["learning_rate"] == {"head": 0.1}
+
+
+def test_best_is_kept_when_the_val_metric_gets_better_and_only_then():
+    kept = []
+    _, events, progress, _ = train(phase(epochs=3), keep_best=lambda: kept.append(1))
+    assert [event.record["best"] for event in events if isinstance(event, EpochDone)] == [True, True, True]
+    assert len(kept) == 3
+    assert progress.best["epoch"] == 3
+    _, events, _, _ = train(phase(epochs=3), metric="accuracy")
+    assert [event.record["best"] for event in events if isinstance(event, EpochDone)] == [True, False, False]
+
+
+def test_a_plateau_lowers_the_rate():
+    _, events, progress, _ = train(
+        phase(epochs=6, schedule="plateau", plateau_patience=2, plateau_factor=0.1), metric="accuracy"
+    )
+    rates = [event.record["learning_rate"]["head"] for event in events if isinstance(event, EpochDone)]
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
+    assert progress.plateau_scale == pytest.approx(0.01 * 0.1)
+
+
+def test_patience_counts_from_the_phases_own_best():
+    reason, events, progress, _ = train(phase(epochs=9, patience=3), metric="accuracy")
+    assert reason == "stopped after epoch 4: no better val accuracy for 3 epochs"
+    assert progress.epoch == 9
+
+
+def test_a_stop_returns_nothing_and_says_where_it_stands():
+    def stop_at_three(event):
+        return Action.STOP if isinstance(event, StepDone) and event.step == 3 else None
+
+    reason, _, progress, _ = train(phase(), observers=(stop_at_three,))
+    assert reason is None
+    assert (progress.epoch, progress.batch, progress.step, progress.num_seen) == (1, 1, 3, 4)
+
+
+def test_progress_survives_being_written_down():
+    _, _, progress, _ = train(phase(epochs=1))
+    assert Progress(**progress.record()).record() == progress.record()
+    progress.start_phase(1)
+    assert (progress.phase, progress.epoch, progress.step) == (1, 0, 2)
+    assert progress.best["value"] is not None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_told_with_its_steps_before_anything_is_kept(value):
+    inputs = INPUTS.clone()
+    inputs[4] = value
+    kept = []
+    with pytest.raises(RunError, match=r"(?s)nan somewhere within steps \[0, 2\] of phase p, at learning rate 0.1"):
+        train(phase(), inputs=inputs, keep_best=lambda: kept.append(1))
+    assert kept == []

@@ -1,0 +1,61 @@
+import json
+
+import pytest
+from pictures import tiny_recipe, write_pictures
+
+from fitwell.data.index import index_dataset
+from fitwell.data.split import read_split
+from fitwell.errors import DataError, RecipeError, UsageError
+from fitwell.recipe.read import parse_recipe
+from fitwell.recipe.schema import Last, Model, Phase
+from fitwell.training.prepare import create_run, prepare_run
+
+
+def test_a_prepared_run_has_its_split_recipe_and_record_on_disk(pictures, tmp_path):
+    prepared = prepare_run(index_dataset(pictures), tiny_recipe())
+    assert {split: sum(counts.values()) for split, counts in prepared.counts().items()} == {
+        "train": 26,
+        "val": 5,
+        "test": 5,
+    }
+    run = create_run(prepared, tmp_path, "My Pictures!")
+    assert run.id.endswith("-my-pictures")
+    record = json.loads(run.run_json.read_text())
+    assert record["state"] == "created"
+    assert record["data"]["classes"] == ["blue", "green", "red"]
+    assert record["data"]["class_counts"] == {"blue": 12, "green": 12, "red": 12}
+    assert record["preprocessing"]["size"] == 32
+    assert record["split"]["counts"] == prepared.counts()
+    assert record["versions"]["torch"]
+    split = read_split(run.split)
+    assert len(split) == 36
+    assert split["sha256"].str.fullmatch("[0-9a-f]{64}").all()
+    resolved = parse_recipe(run.recipe.read_text(), "recipe.yaml")
+    assert resolved == prepared.recipe
+    assert resolved.balance.class_weights == "none"
+    assert {entry.key for entry in resolved.resolved} == {"balance.class_weights", "select.metric"}
+
+
+def test_preparing_twice_draws_the_same_split(pictures):
+    first, second = (prepare_run(index_dataset(pictures), tiny_recipe(seed=5)) for _ in range(2))
+    assert first.images.equals(second.images)
+    other = prepare_run(index_dataset(pictures), tiny_recipe(seed=6))
+    assert not first.images["split"].equals(other.images["split"])
+
+
+def test_a_corrupt_image_stops_everything_before_training(tmp_path):
+    folder = write_pictures(tmp_path / "pictures")
+    (folder / "red" / "03.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"(?s)red/03\.png.*Fix: "):
+        prepare_run(index_dataset(folder), tiny_recipe())
+
+
+def test_a_freeze_level_that_does_not_fit_is_found_before_training(pictures):
+    phase = Phase(name="deep", train=Last(last=9999), epochs=1, learning_rate=1e-3)
+    with pytest.raises(RecipeError, match="last 9999 layers"):
+        prepare_run(index_dataset(pictures), tiny_recipe(phases=(phase,)))
+
+
+def test_an_unknown_backbone_is_found_before_training(pictures):
+    with pytest.raises(UsageError, match="resnet10x"):
+        prepare_run(index_dataset(pictures), tiny_recipe(model=Model(backbone="resnet10x", weights="none")))

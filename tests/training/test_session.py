@@ -1,0 +1,281 @@
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from pictures import tiny_recipe, write_pictures
+from safetensors.torch import load_file
+
+from fitwell.data.index import index_dataset
+from fitwell.errors import CheckpointError, DataError, RunError, RunLockedError, RunStopped
+from fitwell.files import read_json_lines, sha256_of_file
+from fitwell.recipe.schema import Execution, Phase
+from fitwell.run_folder import RunFolder
+from fitwell.training.checkpoint import load_checkpoint
+from fitwell.training.observer import Action, EpochDone, Extracted, PhaseEnded, StepDone
+from fitwell.training.prepare import create_run, prepare_run
+from fitwell.training.session import continue_run
+
+DRIVER = Path(__file__).with_name("kill_driver.py")
+
+
+@pytest.fixture
+def new_run(pictures, tmp_path):
+    def create(**changes) -> RunFolder:
+        return create_run(prepare_run(index_dataset(pictures), tiny_recipe(**changes)), tmp_path / "runs", "tiny")
+
+    return create
+
+
+def weights(run):
+    """The best weights, and those the last phase began its end with."""
+    return load_file(run.best_weights), load_checkpoint(run)["network"]
+
+
+def assert_equal_weights(first, second):
+    for ours, theirs in zip(weights(first), weights(second), strict=True):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def stop_at(step, kind=StepDone):
+    def observer(event):
+        if isinstance(event, kind) and (kind is not StepDone or event.step == step):
+            return Action.STOP
+        return None
+
+    return observer
+
+
+def test_a_run_learns_and_leaves_the_folder_of_the_design(new_run):
+    run = new_run()
+    continue_run(run)
+    record = run.read()
+    assert record["state"] == "finished"
+    assert record["exit"] == {"code": 0, "reason": "finished"}
+    assert record["best_sha256"] == sha256_of_file(run.best_weights)
+    assert record["plan"]["views"] == {"head": 2, "fine-tune": 2}
+    epochs = [entry for entry in read_json_lines(run.history) if entry["kind"] == "epoch"]
+    assert [(entry["phase"], entry["epoch"]) for entry in epochs] == [
+        (phase, epoch) for phase in ("head", "fine-tune") for epoch in (1, 2, 3)
+    ]
+    assert epochs[-1]["step"] == 18
+    assert epochs[-1]["train"]["loss"] < epochs[0]["train"]["loss"]
+    best = max(epochs, key=lambda entry: entry["val"]["accuracy"])
+    assert record["select"]["best"]["value"] == best["val"]["accuracy"]
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "checkpoints",
+        "evaluation",
+        "findings.jsonl",
+        "history.jsonl",
+        "recipe.yaml",
+        "run.json",
+        "run.log",
+        "split.csv",
+        "tensorboard",
+    ]
+    assert sorted(path.name for path in (run.path / "tensorboard").iterdir()) == ["fine-tune", "head"]
+
+
+def test_the_head_phase_leaves_the_backbone_as_it_was(new_run):
+    run = new_run(phases=(Phase(name="head", train="head", epochs=2, learning_rate=0.1),))
+    torch.manual_seed(0)
+    from fitwell.model.network import build_network, create_backbone
+
+    fresh = build_network(create_backbone("test_efficientnet"), 3, 0.2).state_dict()
+    continue_run(run)
+    trained = load_file(run.best_weights)
+    changed = {name for name, tensor in trained.items() if not torch.equal(tensor, fresh[name])}
+    assert changed == {"head.1.weight", "head.1.bias"}
+
+
+@pytest.mark.parametrize("step", [1, 8, 9, 14, 18])
+def test_a_run_stopped_at_any_step_ends_with_the_same_weights(new_run, step):
+    whole, stopped = new_run(), new_run()
+    continue_run(whole)
+    with pytest.raises(RunStopped, match=r"(?s)stands checkpointed.*continue with: fitwell resume"):
+        continue_run(stopped, observers=(stop_at(step),))
+    assert stopped.read()["state"] == "interrupted"
+    continue_run(stopped)
+    assert_equal_weights(whole, stopped)
+
+    def records(run):
+        timeless = ("kind", "phase", "epoch", "step", "loss", "train", "val", "best")
+        return [{key: entry.get(key) for key in timeless} for entry in read_json_lines(run.history)]
+
+    assert records(whole) == records(stopped)
+
+
+@pytest.mark.parametrize("kind", [Extracted, EpochDone])
+def test_a_stop_between_steps_is_heard_too(new_run, kind):
+    whole, stopped = new_run(), new_run()
+    continue_run(whole)
+    with pytest.raises(RunStopped):
+        continue_run(stopped, observers=(stop_at(None, kind),))
+    continue_run(stopped)
+    assert_equal_weights(whole, stopped)
+
+
+def test_uncached_training_resumes_to_the_same_weights_too(new_run):
+    execution = tiny_recipe().execution.model_copy(update={"cache": "none"})
+    whole, stopped = new_run(execution=execution), new_run(execution=execution)
+    continue_run(whole)
+    with pytest.raises(RunStopped):
+        continue_run(stopped, observers=(stop_at(11),))
+    continue_run(stopped)
+    assert whole.read()["plan"]["views"] == {"head": 0, "fine-tune": 0}
+    assert_equal_weights(whole, stopped)
+
+
+@pytest.mark.parametrize("cache", ["auto", "none"])
+def test_the_number_of_workers_changes_no_bit(new_run, cache):
+    runs = []
+    for workers in (0, 2):
+        execution = tiny_recipe().execution.model_copy(update={"cache": cache, "workers": workers})
+        runs.append(new_run(execution=execution))
+        continue_run(runs[-1])
+    first, second = (load_file(run.best_weights) for run in runs)
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def kill_and_compare(new_run, num_kills, seed):
+    whole, killed = new_run(), new_run()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    outputs = []
+    for run, kills in ((whole, 0), (killed, num_kills)):
+        command = [sys.executable, "-W", "ignore", str(DRIVER), str(run.path), str(kills), str(seed)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=400)
+        outputs.append(re.search(r"killed (\d+) torn (\d+) last 0", done.stdout))
+    assert_equal_weights(whole, killed)
+    return int(outputs[1][1]), int(outputs[1][2])
+
+
+def test_a_run_killed_at_random_points_ends_with_the_same_weights(new_run):
+    killed, _ = kill_and_compare(new_run, num_kills=4, seed=1)
+    assert killed == 4
+
+
+@pytest.mark.slow
+def test_twenty_kills_some_of_them_while_a_checkpoint_is_written_change_no_bit(new_run):
+    killed, torn = kill_and_compare(new_run, num_kills=20, seed=0)
+    assert killed == 20
+    assert torn > 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_a_checkpoint_and_the_right_exit_code(new_run, number, code):
+    run = new_run(phases=(Phase(name="long", train="head", epochs=100_000, learning_rate=1e-3),))
+    program = (
+        "import sys; from fitwell.__main__ import main; sys.argv[1:] = ['resume', sys.argv[1]]; sys.exit(main())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(run.path)], stderr=subprocess.PIPE, text=True)
+    while not any(entry["step"] > 20 for entry in read_json_lines(run.history)):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    asked = time.monotonic()
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert time.monotonic() - asked < 10  # the promise of the run, not a benchmark
+    assert f"fitwell resume {run.path}" in stderr
+    assert load_checkpoint(run)["progress"]["step"] > 20
+    assert run.read()["exit"]["code"] == code
+
+
+def test_two_writers_do_not_share_a_run(new_run):
+    run = new_run()
+    with run.lock(), pytest.raises(RunLockedError, match="one writer per run"):
+        continue_run(run)
+
+
+def test_a_resume_with_other_classes_is_refused_and_nothing_is_lost(new_run):
+    run = new_run()
+    with pytest.raises(RunStopped):
+        continue_run(run, observers=(stop_at(5),))
+    record = json.loads(run.run_json.read_text())
+    record["data"]["classes"] = ["blue", "green", "purple"]
+    run.run_json.write_text(json.dumps(record))
+    checkpoint = sha256_of_file(run.checkpoints / "step-00000005.pt")
+    with pytest.raises(CheckpointError, match=r"(?s)classes: checkpoint blue, green, red, run folder blue, green, purple"):
+        continue_run(run)
+    assert sha256_of_file(run.checkpoints / "step-00000005.pt") == checkpoint
+
+
+def test_a_resume_with_another_recipe_or_split_is_refused(new_run):
+    run = new_run()
+    with pytest.raises(RunStopped):
+        continue_run(run, observers=(stop_at(5),))
+    run.recipe.write_text(run.recipe.read_text().replace("label_smoothing: 0.1", "label_smoothing: 0.2"))
+    run.split.write_text(run.split.read_text().replace(",val,", ",train,", 1))
+    with pytest.raises(CheckpointError, match=r"(?s)recipe: checkpoint .*split: checkpoint"):
+        continue_run(run)
+
+
+def test_an_image_that_vanishes_stops_the_run_after_a_checkpoint(tmp_path):
+    folder = write_pictures(tmp_path / "pictures")
+    execution = Execution(
+        device="cpu", precision="float32", memory_format="contiguous", batch_size=8, workers=0, cache="none"
+    )
+    run = create_run(prepare_run(index_dataset(folder), tiny_recipe(execution=execution)), tmp_path, "vanishing")
+
+    def remove(event):
+        if isinstance(event, StepDone) and event.step == 4:
+            shutil.rmtree(folder / "red")
+
+    with pytest.raises(DataError, match="red/"):
+        continue_run(run, observers=(remove,))
+    assert run.read()["state"] == "failed"
+    assert run.read()["exit"]["code"] == 3
+    assert load_checkpoint(run)["progress"]["step"] >= 4
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_steps(new_run):
+    phases = (
+        Phase(name="good", train="head", epochs=1, learning_rate=1e-3),
+        Phase(name="wild", train="all", epochs=5, learning_rate=1e30, schedule="constant"),
+    )
+    run = new_run(phases=phases)
+    with pytest.raises(RunError, match=r"(?s)within steps \[\d+, \d+\] of phase wild.*--phases.wild.learning_rate 1e\+29"):
+        continue_run(run, checkpoint_seconds=0.0)
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(run.best_weights).values())
+    assert run.read()["exit"]["code"] == 1
+
+
+def test_patience_ends_a_phase_and_says_so(new_run):
+    ended = []
+    phase = Phase(name="head", train="head", epochs=50, learning_rate=1e-9, patience=2)
+    continue_run(
+        new_run(phases=(phase,)),
+        observers=(lambda event: ended.append(event.reason) if isinstance(event, PhaseEnded) else None,),
+    )
+    assert ended == ["stopped after epoch 3: no better val accuracy for 2 epochs"]
+
+
+def test_a_bug_is_recorded_as_one(new_run):
+    run = new_run()
+
+    def broken(event):
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        continue_run(run, observers=(broken,))
+    assert run.read()["exit"] == {"code": 70, "reason": "ZeroDivisionError('a bug')"}
+
+
+def test_image_weights_of_the_table_count(pictures, tmp_path):
+    """Weight zero for every red picture: then red is never learned."""
+    dataset = index_dataset(pictures)
+    dataset.images["weight"] = [0.0 if label == "red" else 1.0 for label in dataset.images["label"]]
+    phase = Phase(name="all", train="all", epochs=6, learning_rate=3e-3)
+    run = create_run(prepare_run(dataset, tiny_recipe(phases=(phase,))), tmp_path, "weighted")
+    continue_run(run)
+    last = [entry for entry in read_json_lines(run.history) if entry["kind"] == "epoch"][-1]
+    assert last["val_per_class"]["red"] == 0.0
+    assert last["val_per_class"]["blue"] == last["val_per_class"]["green"] == 1.0
