@@ -18,7 +18,7 @@ from fitwell.run_folder import RunFolder
 from fitwell.training.observer import StepDone
 from fitwell.training.session import continue_run
 
-TOTAL_STEPS = 18
+TOTAL_STEPS = 24
 
 
 def kill_soon(seconds):

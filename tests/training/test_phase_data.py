@@ -12,6 +12,7 @@ from fitwell.training.phase_data import (
     RunData,
     affordable_views,
     cached_phase_data,
+    fill_cache,
     free_memory_bytes,
     image_phase_data,
     in_order,
@@ -40,34 +41,42 @@ def data(pictures):
 
 def logits_by_image(phase, batches):
     with torch.inference_mode():
-        return {int(i): row for inputs, indices in batches for i, row in zip(indices, phase.module(inputs), strict=True)}
+        return {
+            int(i): row for inputs, indices in batches for i, row in zip(indices, phase.module(inputs), strict=True)
+        }
+
+
+def cached(network, data, views):
+    boundary = network.boundary() - 1  # another phase trains one block more
+    cache = fill_cache(network, data, COMPUTE, boundary=boundary, views=views, on_batch=lambda done, total: None)
+    return cached_phase_data(network, data, COMPUTE, cache)
 
 
 def test_cached_activations_give_the_logits_of_the_whole_network(network, data):
-    cached = cached_phase_data(network, data, COMPUTE, views=2, on_batch=lambda done, total: None)
+    phase = cached(network, data, views=2)
     direct = image_phase_data(network, data)
     network.eval()
     for epoch in (0, 1):
         expected = logits_by_image(direct, direct.train_batches(epoch, 0))
-        found = logits_by_image(cached, cached.train_batches(epoch, 0))
+        found = logits_by_image(phase, phase.train_batches(epoch, 0))
         assert sorted(found) == list(range(20))
         for image, row in expected.items():
             torch.testing.assert_close(found[image], row)
     expected = logits_by_image(direct, direct.val_batches())
-    for image, row in logits_by_image(cached, cached.val_batches()).items():
+    for image, row in logits_by_image(phase, phase.val_batches()).items():
         torch.testing.assert_close(row, expected[image])
 
 
 def test_epochs_cycle_through_the_views(network, data):
-    cached = cached_phase_data(network, data, COMPUTE, views=2, on_batch=lambda done, total: None)
-    first, second, third = (dict(sorted(logits_by_image(cached, cached.train_batches(e, 0)).items())) for e in (0, 1, 2))
+    phase = cached(network, data, views=2)
+    first, second, third = (dict(sorted(logits_by_image(phase, phase.train_batches(e, 0)).items())) for e in (0, 1, 2))
     assert all(torch.allclose(first[image], third[image]) for image in first)
     assert not all(torch.allclose(first[image], second[image]) for image in first)
 
 
 def test_skipped_batches_are_those_already_trained_on(network, data):
     for phase in (
-        cached_phase_data(network, data, COMPUTE, views=1, on_batch=lambda done, total: None),
+        cached(network, data, views=1),
         image_phase_data(network, data),
     ):
         whole = [indices.tolist() for _, indices in phase.train_batches(5, 0)]
@@ -76,17 +85,17 @@ def test_skipped_batches_are_those_already_trained_on(network, data):
 
 def test_extraction_tells_how_far_it_is(network, data):
     told = []
-    cached_phase_data(network, data, COMPUTE, views=3, on_batch=lambda done, total: told.append((done, total)))
+    fill_cache(network, data, COMPUTE, boundary=2, views=3, on_batch=lambda done, total: told.append((done, total)))
     assert told == [(20, 76), (40, 76), (60, 76), (76, 76)]
 
 
 def test_views_are_as_many_as_memory_allows(network, data):
     with torch.inference_mode():
-        floats = network.prefix(network.boundary())(torch.zeros(1, 3, 32, 32)).numel()
+        floats = network.prefix(4)(torch.zeros(1, 3, 32, 32)).numel()
     free = int((16 + 2 * 20) * floats * 4 / 0.4) + 100  # val, and two views of train
-    assert affordable_views(network, data, 32, asked=4, free_bytes=free) == 2
-    assert affordable_views(network, data, 32, asked=1, free_bytes=free) == 1
-    assert affordable_views(network, data, 32, asked=4, free_bytes=0) == 0
+    assert affordable_views(network, data, boundary=4, asked=4, free_bytes=free) == 2
+    assert affordable_views(network, data, boundary=4, asked=1, free_bytes=free) == 1
+    assert affordable_views(network, data, boundary=4, asked=4, free_bytes=0) == 0
 
 
 def test_free_memory_is_a_plausible_number_of_bytes():

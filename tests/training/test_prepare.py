@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from pictures import tiny_recipe, write_pictures
 
 from fitwell.data.index import index_dataset
 from fitwell.data.split import read_split
@@ -9,6 +8,7 @@ from fitwell.errors import DataError, RecipeError, UsageError
 from fitwell.recipe.read import parse_recipe
 from fitwell.recipe.schema import Last, Model, Phase
 from fitwell.training.prepare import create_run, prepare_run
+from pictures import tiny_recipe, write_pictures
 
 
 def test_a_prepared_run_has_its_split_recipe_and_record_on_disk(pictures, tmp_path):

@@ -73,7 +73,11 @@ class Network(nn.Module):
 
     def prefix(self, boundary: int) -> nn.Sequential:
         """Return the first `boundary` blocks as one module that shares their weights."""
-        return nn.Sequential(*list(self.backbone)[:boundary])
+        return self.between(0, boundary)
+
+    def between(self, start: int, end: int) -> nn.Sequential:
+        """Return the blocks from `start` up to, not including, `end`; empty when they are equal."""
+        return nn.Sequential(*list(self.backbone)[start:end])
 
     def tail(self, boundary: int) -> nn.Sequential:
         """Return what follows the first `boundary` blocks, head included, sharing the weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError  # noqa: S403 - only the error
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError

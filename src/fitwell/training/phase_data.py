@@ -1,14 +1,14 @@
 """What a phase hands the loop: batches and the module they go through.
 
-Either images through the whole network, or activations, computed once per image view by the frozen blocks,
-through the blocks that train. The loop cannot tell the difference.
+Either images through the whole network, or activations through the blocks that train. The activations are computed
+once per image view, by the blocks that no phase of the run trains. The loop cannot tell the difference.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,13 +43,11 @@ class PhaseData:
         module: what turns a batch's inputs into logits.
         train_batches: (epoch, number of batches to skip) to pairs of inputs (B, ...) and image indices (B,).
         val_batches: the same for val, in order.
-        views: augmented copies that the epochs cycle through; 0: every epoch augments afresh.
     """
 
     module: nn.Module
     train_batches: Callable[[int, int], Batches]
     val_batches: Callable[[], Batches]
-    views: int
 
 
 def image_phase_data(network: Network, data: RunData) -> PhaseData:
@@ -62,22 +60,48 @@ def image_phase_data(network: Network, data: RunData) -> PhaseData:
     def val_batches() -> Batches:
         return load_batches(data.val, in_order(len(data.val)), epoch=0, workers=data.workers)
 
-    return PhaseData(network, train_batches, val_batches, views=0)
+    return PhaseData(network, train_batches, val_batches)
 
 
-def cached_phase_data(
-    network: Network, data: RunData, compute: Compute, *, views: int, on_batch: Callable[[int, int], None]
-) -> PhaseData:
-    """Run every image view through the frozen blocks once, and give the phase the activations and the rest.
+@dataclass(frozen=True)
+class ActivationCache:
+    """What flows out of the first `boundary` blocks, which no phase trains: one array per view of the images.
+
+    Attributes:
+        train: for every view (N, ...) float32. val: (M, ...) float32.
+    """
+
+    boundary: int
+    train: tuple[Tensor, ...]
+    val: Tensor
+
+
+def fill_cache(
+    network: Network,
+    data: RunData,
+    compute: Compute,
+    *,
+    boundary: int,
+    views: int,
+    on_batch: Callable[[int, int], None],
+) -> ActivationCache:
+    """Run every image view through the first `boundary` blocks, once for the whole run.
 
     Args:
         on_batch: called with (views done, views in all) after each batch; may raise to stop.
     """
-    boundary = network.boundary()
     network.eval()
     extract = _Extractor(network.prefix(boundary), data, compute, on_batch, views * len(data.train) + len(data.val))
-    train = [extract(data.train, view) for view in range(views)]  # views x (N, ...)
-    val = extract(replace(data.val, augmentation=None), 0)
+    return ActivationCache(boundary, tuple(extract(data.train, view) for view in range(views)), extract(data.val, 0))
+
+
+def cached_phase_data(network: Network, data: RunData, compute: Compute, cache: ActivationCache) -> PhaseData:
+    """Give the phase activations at its own boundary, and the blocks and the head that follow."""
+    boundary, views = network.boundary(), len(cache.train)
+    network.eval()
+    between = network.between(cache.boundary, boundary)
+    train = [_forward(between, activations, compute) for activations in cache.train]
+    val = _forward(between, cache.val, compute)
 
     def train_batches(epoch: int, skip: int) -> Batches:
         batches = epoch_batches(len(data.train), data.batch_size, seed=data.seed, epoch=epoch)
@@ -86,15 +110,15 @@ def cached_phase_data(
     def val_batches() -> Batches:
         return _gather(val, in_order(len(data.val)))
 
-    return PhaseData(network.tail(boundary), train_batches, val_batches, views)
+    return PhaseData(network.tail(boundary), train_batches, val_batches)
 
 
-def affordable_views(network: Network, data: RunData, image_size: int, asked: int, free_bytes: int) -> int:
+def affordable_views(network: Network, data: RunData, *, boundary: int, asked: int, free_bytes: int) -> int:
     """Return how many of the `asked` views fit into `MEMORY_SHARE` of `free_bytes`; 0 when not even one does."""
+    size, device = data.train.preprocessing.size, next(network.parameters()).device
     network.eval()
-    shape = (1, 3, image_size, image_size)
     with torch.inference_mode():
-        example = network.prefix(network.boundary())(torch.zeros(shape, device=next(network.parameters()).device))
+        example = network.prefix(boundary)(torch.zeros((1, 3, size, size), device=device))
     bytes_per_image = example[0].numel() * 4  # kept as float32
     budget = int(MEMORY_SHARE * free_bytes) - bytes_per_image * len(data.val)
     return int(max(0, min(asked, budget // (bytes_per_image * len(data.train)))))
@@ -128,6 +152,12 @@ class _Extractor:
             yield inputs, indices
             self.done += len(indices)
             self.on_batch(self.done, self.total)
+
+
+def _forward(module: nn.Sequential, activations: Tensor, compute: Compute) -> Tensor:
+    if len(module) == 0:
+        return activations
+    return run_module(module, _gather(activations, in_order(len(activations))), len(activations), compute)
 
 
 def _gather(activations: Tensor, batches: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:

@@ -34,10 +34,12 @@ from fitwell.training.loss import balanced_class_weights
 from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, notify
 from fitwell.training.optimizer import build_optimizer
 from fitwell.training.phase_data import (
+    ActivationCache,
     PhaseData,
     RunData,
     affordable_views,
     cached_phase_data,
+    fill_cache,
     free_memory_bytes,
     image_phase_data,
 )
@@ -103,6 +105,7 @@ class _Session:
         self._best_weights: dict[str, Tensor] | None = load_best(run) if self.progress.best else None
         self._best_is_saved = True
         self._optimizer_state = None
+        self._cache: ActivationCache | None = None
         if checkpoint is not None:
             self.network.load_state_dict(checkpoint["network"])
             self._optimizer_state = checkpoint["optimizer"]
@@ -165,7 +168,7 @@ class _Session:
             return
         self.recipe, candidates = plan_execution(self.network, self.recipe)
         write_recipe(self.run.recipe, self.recipe)
-        self.run.update(plan={"candidates": candidates, "views": {}, "threads": torch.get_num_threads()})
+        self.run.update(plan={"candidates": candidates, "threads": torch.get_num_threads()})
 
     def _run_data(self) -> RunData:
         root = Path(self.run.read()["data"]["root"])
@@ -186,27 +189,39 @@ class _Session:
         )
 
     def _phase_data(self, phase: Phase) -> PhaseData:
-        views = self._views(phase)
-        if views == 0:
+        boundary, views = self._cache_plan()
+        set_trainable(self.network, phase.train)
+        if views == 0 or self.network.boundary() == 0:
             return image_phase_data(self.network, self._data)
 
         def on_batch(done: int, total: int) -> None:
             if notify(self.observers, Extracted(phase.name, done, total)):
                 raise _Stop
 
-        return cached_phase_data(self.network, self._data, self.compute, views=views, on_batch=on_batch)
+        if self._cache is None:
+            self._cache = fill_cache(
+                self.network, self._data, self.compute, boundary=boundary, views=views, on_batch=on_batch
+            )
+        return cached_phase_data(self.network, self._data, self.compute, self._cache)
 
-    def _views(self, phase: Phase) -> int:
-        """Return the views whose activations the phase caches, 0 for none; decided once per run."""
+    def _cache_plan(self) -> tuple[int, int]:
+        """Return how many blocks no cached phase trains, and the views kept, 0 for none; decided once per run."""
         plan: dict[str, Any] = self.run.read()["plan"]
-        if phase.name not in plan["views"]:
-            asked = min(int(self.recipe.augment.views), phase.epochs)
-            cacheable = self.recipe.execution.cache == "auto" and self.network.boundary() > 0
-            size, free = int(self.recipe.images.size), free_memory_bytes()
-            views = affordable_views(self.network, self._data, size, asked, free) if cacheable else 0
-            plan["views"][phase.name] = views
+        if "cache" not in plan:
+            boundaries = []
+            for phase in self.recipe.phases:
+                set_trainable(self.network, phase.train)
+                boundaries.append(self.network.boundary())
+            boundary = min((found for found in boundaries if found > 0), default=0)
+            asked = min(int(self.recipe.augment.views), max(phase.epochs for phase in self.recipe.phases))
+            views = 0
+            if boundary > 0 and self.recipe.execution.cache == "auto":
+                views = affordable_views(
+                    self.network, self._data, boundary=boundary, asked=asked, free_bytes=free_memory_bytes()
+                )
+            plan["cache"] = {"boundary": boundary, "views": views, "asked_views": asked}
             self.run.update(plan=plan)
-        return int(plan["views"][phase.name])
+        return plan["cache"]["boundary"], plan["cache"]["views"]
 
     def _work(self, phase: Phase, index: int, data: PhaseData, steps_per_epoch: int) -> PhaseWork:
         train_labels, val_labels = self._labels("train"), self._labels("val")
