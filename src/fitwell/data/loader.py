@@ -1,0 +1,147 @@
+"""Batches of images.
+
+The randomness of an image is a function of (seed, epoch, image): the number of workers, the batch it lies in and
+a resume in the middle change nothing. The global random state is neither read nor changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from fitwell.data.decode import decode_image
+from fitwell.data.transforms import Augmentation, Preprocessing, evaluation_tensor, training_tensor
+from fitwell.errors import DataError, ResourceError
+
+Indices = NDArray[np.int64]
+Loaded = tuple[torch.Tensor, Indices]
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Images by number.
+
+    Attributes:
+        root: the folder that `paths` are relative to.
+        augmentation: None gives the evaluation's exact picture.
+        seed: of the variations.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    preprocessing: Preprocessing
+    augmentation: Augmentation | None
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def load(self, image: int, epoch: int) -> torch.Tensor:
+        """Return one image as (3, size, size) float32.
+
+        Raises:
+            DataError: when it cannot be decoded.
+        """
+        picture = decode_image(self.root / self.paths[image])
+        if self.augmentation is None:
+            return evaluation_tensor(picture, self.preprocessing)
+        seed = image_seed(self.seed, epoch, image)
+        return training_tensor(picture, self.preprocessing, self.augmentation, seed)
+
+
+def image_seed(seed: int, epoch: int, image: int) -> int:
+    """Return a number in [0, 2**63) that is the same on every machine and unrelated for every other input."""
+    digest = hashlib.blake2b(struct.pack("<qqq", seed, epoch, image), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def epoch_batches(num_images: int, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
+    """Return every image once, shuffled, in batches of `batch_size`; the last one may be smaller.
+
+    A lone last image joins the batch before it, because BatchNorm cannot train on one image.
+    """
+    order = np.random.default_rng(image_seed(seed, epoch, -1)).permutation(num_images).astype(np.int64)
+    starts = list(range(0, num_images, batch_size))
+    if len(starts) > 1 and batch_size > 1 and num_images - starts[-1] == 1:
+        starts.pop()
+    return np.split(order, starts[1:]) if starts else []
+
+
+def load_batches(
+    source: ImageSource, batches: Sequence[Indices], *, epoch: int, workers: int
+) -> Iterator[tuple[torch.Tensor, Indices]]:
+    """Yield (images (B, 3, S, S) float32, indices (B,)) for each of `batches`, in their order.
+
+    Args:
+        workers: processes that load ahead; 0 loads in this one. The bits do not depend on it.
+
+    Raises:
+        DataError: when an image cannot be decoded.
+        ResourceError: when a worker died.
+    """
+    loading = _Batches(source, batches, epoch)
+    if workers == 0:
+        for batch in range(len(batches)):
+            yield _unwrap(loading[batch])
+        return
+    loader: DataLoader[_Fault | Loaded] = DataLoader(
+        loading,
+        batch_size=None,  # each item is a whole batch
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),  # or every epoch would draw a number from the global state
+    )
+    try:
+        for item in loader:
+            yield _unwrap(item)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ResourceError(
+            found=f"a process that loads images ended: {error}",
+            expected="enough memory, also shared memory (/dev/shm), for every worker.",
+            fix="use fewer workers; --execution.workers 0 needs none.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """A DataError on its way out of a worker; torch would rebuild the exception from its message alone."""
+
+    found: str
+    expected: str
+    fix: str
+
+
+class _Batches(Dataset["_Fault | Loaded"]):
+    def __init__(self, source: ImageSource, batches: Sequence[Indices], epoch: int) -> None:
+        self.source, self.batches, self.epoch = source, batches, epoch
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, batch: int) -> _Fault | Loaded:
+        indices = self.batches[batch]
+        try:
+            images = [self.source.load(int(image), self.epoch) for image in indices]
+        except DataError as error:
+            return _Fault(error.found, error.expected, error.fix)
+        return torch.stack(images), indices
+
+
+def _as_it_is(item: object) -> object:
+    return item
+
+
+def _unwrap(item: _Fault | Loaded) -> Loaded:
+    if isinstance(item, _Fault):
+        raise DataError(found=item.found, expected=item.expected, fix=item.fix)
+    return item

@@ -1,0 +1,274 @@
+"""Train, val and test: who learns, who chooses, who reports once.
+
+Whole groups stay on one side, classes keep their shares, and the result depends on the seed and on the set of
+images only, not on the order of the rows. Never reaches torch.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fitwell.data.table import name_first, read_cells
+from fitwell.errors import DataError, UsageError
+from fitwell.files import sha256_of_text, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = ("train", "val", "test")
+SPLIT_COLUMNS = ("id", "path", "label", "group", "split", "sha256")
+NUM_ATTEMPTS = 10  # random starts before we say that no split holds every class in every part
+NUM_PASSES = 10  # of improvement; grouped sets settle after 2 to 5
+NUM_TRIED_GROUPS = 2000  # groups that one pass tries to place better
+NUM_PARTNERS = 256  # groups that each of them may change places with
+MISSING_CLASS = 1e9  # cost of a part without a class: above any cost of uneven shares
+
+Counts = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+
+def assign_splits(
+    dataset_images: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int
+) -> pd.DataFrame:
+    """Return the images with the column split.
+
+    A given split wins. Parts that it leaves out are drawn from its train rows: val with train and test given,
+    both with train alone. The fractions are shares of the images that are divided.
+
+    Raises:
+        UsageError: when the fractions leave nothing to train on.
+        DataError: when a group lies in several given parts, when no row is for training, or when a class is
+            missing from a drawn part or from the given train or val. A given test may lack a class.
+    """
+    if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
+        raise UsageError(
+            found=f"val_fraction {val_fraction:g} and test_fraction {test_fraction:g}.",
+            expected="two numbers above 0 whose sum is below 1.",
+            fix="use for example 0.15 and 0.15.",
+        )
+    images = dataset_images
+    order = np.argsort(images["path"].to_numpy(dtype=object), kind="stable")
+    label_names, labels = np.unique(images["label"].to_numpy(dtype=object)[order], return_inverse=True)
+    group_names = images["group" if "group" in images.columns else "path"].to_numpy(dtype=object)[order]
+    _, groups = np.unique(group_names, return_inverse=True)
+    given = images["split"].to_numpy(dtype=object)[order] if "split" in images.columns else None
+    parts = np.zeros(len(images), dtype=np.int64)  # (N,) index into PARTS
+    if given is not None:
+        parts = np.array([PARTS.index(part) for part in given], dtype=np.int64)
+        _refuse_leaks(group_names, parts)
+    wanted = {1: val_fraction, 2: test_fraction}
+    drawn = [part for part in wanted if not (parts == part).any()]
+    if drawn:
+        pool = np.flatnonzero(parts == 0)
+        shares = np.array([1 - sum(wanted[part] for part in drawn), *(wanted[part] for part in drawn)])
+        placed = _draw(labels[pool], groups[pool], shares, np.random.default_rng(seed), label_names)
+        parts[pool] = np.array([0, *drawn])[placed]
+    _require_classes(labels, parts, label_names, drawn)
+    split = np.empty(len(images), dtype=object)
+    split[order] = np.array(PARTS, dtype=object)[parts]
+    return images.assign(split=split.tolist())
+
+
+def split_hash(images: pd.DataFrame) -> str:
+    """Return one SHA-256 over path, label, group and split of all images; the order of rows does not count."""
+    return _hash_rows(images, ("path", "label", "group", "split"))
+
+
+def data_fingerprint(images: pd.DataFrame) -> str:
+    """Return one SHA-256 over path, label and content of all images; the order of rows does not count."""
+    return _hash_rows(images, ("path", "label", "sha256"))
+
+
+def write_split(path: Path, images: pd.DataFrame) -> None:
+    """Write split.csv: id, path, label, group (blank without groups), split, sha256, then weight and slices.
+
+    The id is made of the path, so an image has the same id in every run on this dataset.
+    """
+    table = images.drop(columns=[name for name in ("id", "width", "height") if name in images.columns])
+    table.insert(0, "id", [sha256_of_text(str(name))[:16] for name in images["path"]])
+    if "group" not in table.columns:
+        table["group"] = ""
+    table = table[[*SPLIT_COLUMNS, *(name for name in table.columns if name not in SPLIT_COLUMNS)]]
+    # Before 3.13 csv leaves a bare carriage return unquoted, and reads it back as the end of the row.
+    has_return = any("\r" in str(cell) for name in table.columns for cell in table[name])
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    write_text(path, table.to_csv(index=False, lineterminator="\n", quoting=quoting))
+
+
+def read_split(path: Path) -> pd.DataFrame:
+    """Return what `write_split` wrote: text but for weight (float); without the column group if it is blank.
+
+    Raises:
+        DataError: when the file is missing or holds other columns.
+    """
+    if not path.is_file():
+        raise DataError(
+            found=f"{path} does not exist.",
+            expected="the split of a run.",
+            fix="give the path of a run, or train again.",
+        )
+    table = read_cells(path).reset_index(drop=True)
+    missing = [name for name in SPLIT_COLUMNS if name not in table.columns]
+    if missing:
+        raise DataError(
+            found=f"{path} has the columns {name_first(table.columns)}.",
+            expected=f"the columns {', '.join(SPLIT_COLUMNS)}.",
+            fix="take the split.csv of a run as it was written.",
+        )
+    if not any(table["group"]):
+        table = table.drop(columns="group")
+    return table.assign(weight=table["weight"].astype(float)) if "weight" in table.columns else table
+
+
+def _hash_rows(images: pd.DataFrame, columns: tuple[str, ...]) -> str:
+    blank = [""] * len(images)
+    cells = [list(map(str, images[name])) if name in images.columns else blank for name in columns]
+    rows = sorted(zip(*cells, strict=True))
+    return sha256_of_text(*(cell for row in rows for cell in row))
+
+
+def _refuse_leaks(groups: NDArray[Any], parts: Codes) -> None:
+    places: dict[str, set[int]] = {}
+    for group, part in zip(groups.tolist(), parts.tolist(), strict=True):
+        places.setdefault(group, set()).add(part)
+    leaks = sorted(group for group, seen in places.items() if len(seen) > 1)
+    if leaks:
+        cases = (f"{group} in {' and '.join(PARTS[part] for part in sorted(places[group]))}" for group in leaks)
+        raise DataError(
+            found=f"leak: {len(leaks)} group(s) lie in more than one part of the given split: {name_first(cases)}.",
+            expected="every group on one side, or the report would praise what was learned by heart.",
+            fix="move each group to one part, or leave out the column split and let fitwell draw it.",
+        )
+
+
+def _require_classes(labels: Codes, parts: Codes, names: NDArray[Any], drawn: list[int]) -> None:
+    for part in (0, 1, *(part for part in drawn if part == 2)):
+        present = set(labels[parts == part].tolist())
+        missing = [str(name) for code, name in enumerate(names) if code not in present]
+        if missing:
+            raise DataError(
+                found=f"no image of {name_first(missing)} in {PARTS[part]}.",
+                expected=f"every class in {PARTS[part]}.",
+                fix="add images of these classes there, or leave out the split and let fitwell draw it.",
+            )
+
+
+def _draw(
+    labels: Codes, groups: Codes, shares: NDArray[np.float64], rng: np.random.Generator, label_names: NDArray[Any]
+) -> Codes:
+    """Return (N,) the part of each image, 0 to P - 1, for (P,) shares; no group is divided.
+
+    Raises:
+        DataError: when some class cannot be in every part.
+    """
+    unit_names, units = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(unit_names), len(label_names)))  # (G, C) images
+    np.add.at(counts, (units, labels), 1)
+    num_units = (counts > 0).sum(axis=0)
+    scarce = [f"{label_names[code]} ({num_units[code]})" for code in np.flatnonzero(num_units < len(shares))]
+    if scarce:
+        kind = "images" if len(unit_names) == len(labels) else "groups"
+        raise DataError(
+            found=f"{len(scarce)} class(es) with too few {kind} to divide: {name_first(scarce)}.",
+            expected=f"at least {len(shares)} {kind} of every class to draw a split from, one for each part.",
+            fix="add images of these classes, merge them with others, or take them out.",
+        )
+    if len(unit_names) == len(labels):
+        return _draw_images(labels, shares, rng)
+    present = counts[:, counts.any(axis=0)]
+    for _ in range(NUM_ATTEMPTS):
+        placed = _draw_groups(present, shares, rng)
+        if all(present[placed == part].any(axis=0).all() for part in range(len(shares))):
+            return placed[units]
+    raise DataError(
+        found=f"no way, in {NUM_ATTEMPTS} attempts, to divide {len(unit_names)} groups.",
+        expected="every class in every part, and every group whole.",
+        fix="use smaller groups, merge rare classes, or give the column split.",
+    )
+
+
+def _draw_images(labels: Codes, shares: NDArray[np.float64], rng: np.random.Generator) -> Codes:
+    """Divide single images: every class to the nearest image, and the whole to the nearest image as well."""
+    totals = np.bincount(labels)
+    quotas = np.zeros((len(totals), len(shares)), dtype=np.int64)  # (C, P); column 0 is what the others leave
+    for part in range(1, len(shares)):
+        exact = totals * shares[part]
+        quotas[:, part] = np.where(totals > 0, np.maximum(np.floor(exact), 1), 0)
+        rest = exact - quotas[:, part]
+        num_missing = max(0, round(exact.sum()) - int(quotas[:, part].sum()))
+        nearest = np.argsort(-rest - 1e-9 * rng.random(len(rest)))[:num_missing]
+        quotas[nearest, part] += rest[nearest] > 0
+    for quota, total in zip(quotas, totals, strict=True):
+        while total > 0 and quota.sum() >= total:
+            quota[quota.argmax()] -= 1  # leave one to train on
+    quotas[:, 0] = totals - quotas.sum(axis=1)
+    parts = np.empty(len(labels), dtype=np.int64)
+    for code, quota in enumerate(quotas):
+        parts[rng.permutation(np.flatnonzero(labels == code))] = np.repeat(np.arange(len(shares)), quota)
+    return parts
+
+
+def _draw_groups(counts: Counts, shares: NDArray[np.float64], rng: np.random.Generator) -> Codes:
+    """Return (G,) the part of each group, near the shares for every class and for the whole.
+
+    Groups come in random order, each to the part that gains most; then single moves and exchanges that lower the
+    cost are made until none is left. Sorting by size first, as StratifiedGroupKFold does, would send the largest
+    groups to train under every seed, and test would report on small ones.
+    """
+    targets = shares[:, None] * counts.sum(axis=0)  # (P, C) images wished for
+    filled = np.zeros_like(targets)
+    placed = np.empty(len(counts), dtype=np.int64)
+    for group in rng.permutation(len(counts)):
+        gain = _cost(filled + counts[group], targets) - _cost(filled, targets)
+        placed[group] = gain.argmin()
+        filled[placed[group]] += counts[group]
+    for _ in range(NUM_PASSES):
+        tried = rng.permutation(len(counts))[:NUM_TRIED_GROUPS]
+        num_improved = sum(_improve(group, counts, placed, filled, targets, rng) for group in tried)
+        if num_improved == 0:
+            break
+    return placed
+
+
+def _improve(
+    group: int, counts: Counts, placed: Codes, filled: Counts, targets: Counts, rng: np.random.Generator
+) -> bool:
+    """Move `group`, or exchange it with another, where that lowers the cost most; say whether it did.
+
+    `placed` (G,) and `filled` (P, C) are kept up to date.
+    """
+    home = placed[group]
+    others = np.flatnonzero(placed != home)
+    if len(others) > NUM_PARTNERS:
+        others = others[rng.integers(len(others), size=NUM_PARTNERS)]
+    elsewhere = np.flatnonzero(np.arange(len(targets)) != home)
+    there = np.concatenate([elsewhere, placed[others]])  # (K,) part of each candidate; first the plain moves
+    back = np.concatenate([np.zeros((len(elsewhere), counts.shape[1])), counts[others]])  # (K, C) what comes home
+    change = (
+        _cost(filled[home] - counts[group] + back, targets[home])
+        + _cost(filled[there] + counts[group] - back, targets[there])
+        - _cost(filled[home], targets[home])
+        - _cost(filled[there], targets[there])
+    )
+    best = int(change.argmin())
+    if not change[best] < -1e-9:
+        return False
+    filled[home] += back[best] - counts[group]
+    filled[there[best]] += counts[group] - back[best]
+    placed[group] = there[best]
+    if best >= len(elsewhere):
+        placed[others[best - len(elsewhere)]] = home
+    return True
+
+
+def _cost(filled: Counts, targets: Counts) -> Counts:
+    """Return (...,) how far (..., C) images of a part are from the targets: chi-square per class and of the sum."""
+    size, wished = filled.sum(axis=-1), targets.sum(axis=-1)
+    uneven = ((filled - targets) ** 2 / targets).sum(axis=-1) + (size - wished) ** 2 / wished
+    cost: Counts = uneven + MISSING_CLASS * (filled < 0.5).sum(axis=-1)
+    return cost
