@@ -1,0 +1,182 @@
+"""How good are predictions: pure functions of (N, C) probabilities and (N,) labels.
+
+Everything here agrees with scikit-learn where scikit-learn is defined, and is None where a metric is not
+defined; it is never NaN. Runs after every epoch, so it needs numpy only. Intervals live in intervals.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Probs = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
+
+
+def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return probabilities (N, C), rows summing to 1, from logits (N, C); a row that is not finite becomes NaN."""
+    values = np.asarray(logits, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity, in a network that diverged
+        powers = np.exp(values - values.max(axis=1, keepdims=True))
+    probs: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return probs
+
+
+def higher_is_better(metric: str) -> bool:
+    """Return whether more of `metric` is better; only log_loss is worse when it grows."""
+    return metric != "log_loss"
+
+
+def all_metrics(probs: Probs, labels: Labels) -> dict[str, float | None]:
+    """Return every metric of `METRICS`.
+
+    Args:
+        probs: (N, C), rows sum to 1. labels: (N,) in [0, C).
+
+    Returns:
+        Numbers in [0, 1], higher is better, but log_loss in [0, inf), lower is better. None where a metric is
+        not defined; all are None when a probability is not finite, because nothing was predicted then.
+    """
+    if not np.isfinite(probs).all():
+        return dict.fromkeys(METRICS)
+    return {
+        "accuracy": accuracy(probs, labels),
+        "balanced_accuracy": balanced_accuracy(probs, labels),
+        "macro_f1": macro_f1(probs, labels),
+        "auc": auc(probs, labels),
+        "log_loss": log_loss(probs, labels),
+    }
+
+
+def accuracy(probs: Probs, labels: Labels) -> float | None:
+    """Return the share of images whose most probable class is right, in [0, 1]; None without images."""
+    return float((probs.argmax(axis=1) == labels).mean()) if len(labels) else None
+
+
+def balanced_accuracy(probs: Probs, labels: Labels) -> float | None:
+    """Return the mean recall of the classes that have images, in [0, 1]; None without images.
+
+    Always answering one class gives 1/C, however unequal the classes are.
+    """
+    return _mean([recall for recall in recall_per_class(probs, labels) if recall is not None])
+
+
+def macro_f1(probs: Probs, labels: Labels) -> float | None:
+    """Return the mean F1 of the classes that have images or predictions, in [0, 1]; None without images."""
+    return _mean([score for score in _f1_per_class(confusion_matrix(probs, labels)) if score is not None])
+
+
+def auc(probs: Probs, labels: Labels) -> float | None:
+    """Return the area under the ROC curve, in [0, 1]; 0.5 is chance. None when a class has no images.
+
+    Two classes: of P(class 1). More: the mean over classes of "this one against the rest". It is the share of
+    (positive, negative) pairs in which the positive has the higher score; a tie counts one half.
+
+    Source: Hanley & McNeil 1982, doi:10.1148/radiology.143.1.7063747.
+    """
+    areas = auc_per_class(probs, labels)
+    defined = [area for area in areas if area is not None]
+    return _mean(defined) if len(defined) == len(areas) else None
+
+
+def log_loss(probs: Probs, labels: Labels) -> float | None:
+    """Return the mean of -ln P(true class), in [0, 36.05], lower is better; None without images.
+
+    Probabilities are clipped to [eps, 1 - eps] of float64, as scikit-learn does, so one sure mistake is finite.
+    """
+    if not len(labels):
+        return None
+    eps = np.finfo(np.float64).eps
+    chosen = np.asarray(probs, dtype=np.float64)[np.arange(len(labels)), labels]  # (N,)
+    return float(-np.log(np.clip(chosen, eps, 1 - eps)).mean())
+
+
+def confusion_matrix(probs: Probs, labels: Labels) -> NDArray[np.int64]:
+    """Return counts (C, C): rows are the actual class, columns the predicted one."""
+    num_classes = probs.shape[1]
+    cells = np.asarray(labels, dtype=np.int64) * num_classes + probs.argmax(axis=1)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def recall_per_class(probs: Probs, labels: Labels) -> list[float | None]:
+    """Return for each of C classes the share of its images that were recognised; None for one without images."""
+    matrix = confusion_matrix(probs, labels)
+    return [_ratio(hit, total) for hit, total in zip(matrix.diagonal(), matrix.sum(axis=1), strict=True)]
+
+
+def per_class(probs: Probs, labels: Labels, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return for each class its name, counts, precision, recall, F1 and AUC against the rest.
+
+    Returns:
+        Records of class, support (actual images), predicted (images given this class), correct, and scores in
+        [0, 1] that are None where not defined: precision of a class never predicted, recall of one without images.
+    """
+    matrix = confusion_matrix(probs, labels)
+    correct, support, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    f1, areas = _f1_per_class(matrix), one_against_rest(probs, labels)
+    return [
+        {
+            "class": name,
+            "support": int(support[index]),
+            "predicted": int(predicted[index]),
+            "correct": int(correct[index]),
+            "precision": _ratio(correct[index], predicted[index]),
+            "recall": _ratio(correct[index], support[index]),
+            "f1": f1[index],
+            "auc": areas[index],
+        }
+        for index, name in enumerate(classes)
+    ]
+
+
+def auc_per_class(probs: Probs, labels: Labels) -> list[float | None]:
+    """Return the areas whose mean is the AUC: one for two classes, else C, each against the rest."""
+    return one_against_rest(probs, labels)[1:] if probs.shape[1] == 2 else one_against_rest(probs, labels)
+
+
+def one_against_rest(probs: Probs, labels: Labels) -> list[float | None]:
+    """Return for each of C classes the AUC of its probability; None when it or the rest has no images."""
+    return [_area(probs[:, index], labels == index) for index in range(probs.shape[1])]
+
+
+def roc_curve(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the ROC curve as points (T, 2) of (false positive rate, true positive rate), from (0, 0) to (1, 1).
+
+    Args:
+        scores: (N,). positive: (N,); must hold both True and False.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last_of_tie = np.append(np.diff(scores[order]) != 0, True)
+    hits = np.cumsum(positive[order])[last_of_tie]
+    false_alarms = np.cumsum(~positive[order])[last_of_tie]
+    points = np.column_stack([false_alarms / false_alarms[-1], hits / hits[-1]])
+    return np.vstack([np.zeros((1, 2)), points])
+
+
+def _area(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> float | None:
+    """Return the Mann-Whitney share of ordered pairs, from mid-ranks."""
+    num_positive = int(positive.sum())
+    num_negative = len(positive) - num_positive
+    if num_positive == 0 or num_negative == 0:
+        return None
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    midranks = np.cumsum(counts) - (counts - 1) / 2  # 1-based; ties share the mean of their ranks
+    rank_sum = midranks[places][positive].sum()
+    return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
+
+
+def _f1_per_class(matrix: NDArray[np.int64]) -> list[float | None]:
+    totals = matrix.sum(axis=0) + matrix.sum(axis=1)
+    return [_ratio(2 * hit, total) for hit, total in zip(matrix.diagonal(), totals, strict=True)]
+
+
+def _ratio(part: np.integer[Any], whole: np.integer[Any]) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
