@@ -1,4 +1,5 @@
 import pytest
+
 from pictures import write_pictures
 
 

@@ -1,5 +1,7 @@
 """Every error a user can cause: three parts and an exit code."""
 
+import pickle
+
 import pytest
 
 from fitwell import errors
@@ -48,3 +50,9 @@ def test_a_stopped_run_exits_as_its_signal_asks(signal_number: int, exit_code: i
 def test_the_parts_cannot_be_left_out():
     with pytest.raises(TypeError, match="fix"):
         errors.DataError(found="a", expected="b")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("error", [errors.DataError(**PARTS), RunStopped(15, **PARTS)])
+def test_an_error_comes_whole_out_of_another_process(error: FitwellError):
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert (type(again), str(again), again.exit_code) == (type(error), str(error), error.exit_code)

@@ -15,6 +15,8 @@ Each one says what was found, what was expected, and how to fix it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class FitwellError(Exception):
     """A mistake that the user can mend.
@@ -35,6 +37,16 @@ class FitwellError(Exception):
 
     def __str__(self) -> str:
         return f"Found: {self.found}\nExpected: {self.expected}\nFix: {self.fix}"
+
+    def __reduce__(self) -> tuple[Callable[..., FitwellError], tuple[type[FitwellError], dict[str, object]]]:
+        return _rebuild, (type(self), self.__dict__)
+
+
+def _rebuild(kind: type[FitwellError], state: dict[str, object]) -> FitwellError:
+    """Make the error again in another process; pickle alone would call it without its keywords."""
+    error = kind.__new__(kind)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(FitwellError):

@@ -6,10 +6,10 @@ from torch import nn
 from fitwell.errors import UsageError
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import (
-    backbone_facts,
     build_network,
     count_parameters,
     create_backbone,
+    input_size_of,
     leaf_layers,
     normalisation,
 )
@@ -89,6 +89,6 @@ def test_a_backbone_name_with_a_typo_is_answered_with_the_nearest_names():
 def test_facts_and_normalisation_are_those_of_the_pretraining():
     settings = timm.get_pretrained_cfg("resnet18")
     assert normalisation("resnet18").mean == settings.mean
-    facts = backbone_facts("tf_efficientnet_lite0")
-    assert (facts.input_size, facts.crop_fraction) == (224, 0.875)
+    assert input_size_of("tf_efficientnet_lite0") == 224
+    assert input_size_of("tf_efficientnet_lite2") == 260
     assert normalisation("tf_efficientnet_lite0").std == (0.5, 0.5, 0.5)

@@ -1,10 +1,12 @@
 import io
+import logging
 
 import pytest
 
+from fitwell.run_folder import create_run_folder
 from fitwell.training import progress
 from fitwell.training.observer import EpochDone, Extracted, PhaseEnded, PhaseStarted, StepDone
-from fitwell.training.progress import showing_progress
+from fitwell.training.progress import recording_log, showing_progress
 
 RECORD = {
     "phase": "head",
@@ -63,3 +65,19 @@ def test_a_terminal_gets_a_live_line_and_keeps_the_epochs(monkeypatch):
 @pytest.mark.parametrize("event", [StepDone("head", 1, 1, None, {}, None)])
 def test_a_single_step_deserves_no_line(event):
     assert progress.describe(event, 3) is None
+
+
+def test_the_log_of_the_run_keeps_the_lines_and_the_warnings(tmp_path):
+    run = create_run_folder(tmp_path, "test")
+    with recording_log(run) as observer:
+        for event in EVENTS:
+            observer(event)
+        logging.getLogger("fitwell.training.checkpoint").warning("a checkpoint is damaged")
+    logging.getLogger("fitwell").warning("after the run")
+    written = [line.split(maxsplit=2)[2] for line in run.log.read_text().splitlines()]
+    assert written == [
+        "INFO head: training 5 of 9 parameters, up to 3 epochs of 4 steps",
+        f"INFO {EPOCH_LINE}",
+        "INFO head: finished its 3 epochs",
+        "WARNING a checkpoint is damaged",
+    ]

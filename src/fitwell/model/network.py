@@ -17,7 +17,6 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from fitwell.errors import UsageError
-from fitwell.recipe.resolve import BackboneFacts
 
 
 @dataclass(frozen=True)
@@ -131,10 +130,9 @@ class Normalisation:
     interpolation: str
 
 
-def backbone_facts(name: str) -> BackboneFacts:
-    """Return the input size and crop that the timm model `name` was pretrained with."""
-    settings = _pretraining(name)
-    return BackboneFacts(input_size=settings.input_size[-1], crop_fraction=settings.crop_pct)
+def input_size_of(name: str) -> int:
+    """Return the side in pixels of the images that the timm model `name` was pretrained on."""
+    return int(_pretraining(name).input_size[-1])
 
 
 def normalisation(name: str) -> Normalisation:

@@ -13,7 +13,7 @@ from fitwell.recipe.schema import Augment, Recipe, Resolution
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 IMBALANCE_RATIO = 1.5  # largest class over smallest, from which accuracy and an unweighted loss favour the largest
-TARGET_VIEWS = 8000  # training images times views: bounds the time and memory of the cached features
+TARGET_VIEWS = 4000  # training images times views: bounds the time and memory of the cached features
 MAX_VIEWS = 8
 LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS_PER_EPOCH = 32, 8, 8
 
@@ -27,14 +27,10 @@ class DataFacts:
     Args:
         num_train: images in `train`.
         class_counts: class -> training images.
-        median_width: pixels, over the training images.
-        median_height: pixels, over the training images.
     """
 
     num_train: int
     class_counts: dict[str, int]
-    median_width: int
-    median_height: int
 
     @property
     def imbalance(self) -> float:
@@ -52,33 +48,19 @@ class DataFacts:
         )
 
 
-@dataclass(frozen=True)
-class BackboneFacts:
-    """What a backbone was pretrained with: its input side in pixels and its evaluation crop in (0, 1]."""
-
-    input_size: int
-    crop_fraction: float
-
-
-def resolve_recipe(recipe: Recipe, data: DataFacts, backbone_facts: Callable[[str], BackboneFacts]) -> Recipe:
+def resolve_recipe(recipe: Recipe, data: DataFacts, input_size_of: Callable[[str], int]) -> Recipe:
     """Return `recipe` with every `auto` that the data decides replaced, and `resolved` extended by the reasons.
 
     Args:
         recipe: as asked for.
         data: the facts of the training images.
-        backbone_facts: gives the facts of a backbone by its name; called only when an `auto` needs them.
+        input_size_of: gives the side in pixels that a backbone was pretrained at; called only when an `auto` needs it.
     """
     recipe = _fill(recipe, "model", "backbone", lambda: choose_backbone())
     backbone = recipe.model.backbone
     recipe = _fill(recipe, "model", "weights", lambda: choose_weights(backbone))
-    recipe = _fill(recipe, "images", "size", lambda: choose_size(backbone, backbone_facts(backbone)))
-    size = int(recipe.images.size)
-    recipe = _fill(
-        recipe,
-        "images",
-        "crop_fraction",
-        lambda: choose_crop_fraction(recipe.images.fit, size, data=data, facts=backbone_facts(backbone)),
-    )
+    recipe = _fill(recipe, "images", "size", lambda: choose_size(backbone, input_size_of(backbone)))
+    recipe = _fill(recipe, "images", "crop_fraction", choose_crop_fraction)
     recipe = _fill(recipe, "augment", "views", lambda: choose_views(recipe, data))
     recipe = _fill(recipe, "balance", "class_weights", lambda: choose_class_weights(data))
     recipe = _fill(recipe, "select", "metric", lambda: choose_metric(data))
@@ -97,26 +79,14 @@ def choose_weights(backbone: str) -> tuple[str, str]:
     return "hub", f"No installed package carries weights of {backbone}, so they come from the hub or its local cache."
 
 
-def choose_size(backbone: str, facts: BackboneFacts) -> tuple[int, str]:
+def choose_size(backbone: str, input_size: int) -> tuple[int, str]:
     """Return the input side in pixels and why."""
-    return facts.input_size, f"The weights of {backbone} were learnt at {facts.input_size} x {facts.input_size} pixels."
+    return input_size, f"The weights of {backbone} were learnt at {input_size} x {input_size} pixels."
 
 
-def choose_crop_fraction(fit: str, size: int, *, data: DataFacts, facts: BackboneFacts) -> tuple[float, str]:
+def choose_crop_fraction() -> tuple[float, str]:
     """Return the share of the shorter side that the evaluation crop keeps, and why."""
-    if fit != "crop":
-        return 1.0, f"With fit {fit} the whole picture is used, so nothing is cut."
-    shorter, needed = min(data.median_width, data.median_height), size / facts.crop_fraction
-    if shorter <= needed:
-        # A crop pays for the cut rim with resolution; a picture that must be enlarged for it gains none.
-        return 1.0, (
-            f"The median shorter side is {shorter} pixels; a crop of {facts.crop_fraction:g} at {size} pixels needs "
-            f"more than {needed:.0f}, so cutting the rim would lose content without gaining resolution."
-        )
-    return facts.crop_fraction, (
-        f"The weights were published with a crop of {facts.crop_fraction:g}, and the median shorter side of "
-        f"{shorter} pixels exceeds the {needed:.0f} that it needs at {size} pixels."
-    )
+    return 1.0, "What tells the classes apart may lie at the rim, and the training crops show it: nothing is cut."
 
 
 def choose_views(recipe: Recipe, data: DataFacts) -> tuple[int, str]:

@@ -63,7 +63,7 @@ class _TensorBoard:
             self.close()
             folder = str(self._run.tensorboard(event.phase))
             # Steps from here on replace those of the killed process in the same folder.
-            self._writer = SummaryWriter(folder, purge_step=event.step + 1)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(folder, purge_step=event.step + 1)
             self._every = max(1, event.steps_per_epoch // STEP_RECORDS_PER_EPOCH)
         elif isinstance(event, StepDone) and event.step % self._every == 0:
             self._write(event.step, {"step/loss": float(event.loss), "step/gradient_norm": float(event.gradient_norm)})
@@ -76,13 +76,13 @@ class _TensorBoard:
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
             self._writer = None
 
     def _write(self, step: int, values: dict[str, float | None]) -> None:
         for name, value in values.items():
             if self._writer is not None and value is not None:
-                self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, step)
 
 
 def step_record(event: StepDone) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def train_phase(
             learning_rate = set_learning_rate(
                 optimizer, work.schedule.learning_rate(step_of_phase, progress.plateau_scale)
             )
-            torch.manual_seed(settings.seed * 1_000_003 + progress.step)  # dropout is a function of seed and step
+            _seed_dropout(settings.seed * 1_000_003 + progress.step, work.compute.device)
             labels, weights = work.labels[indices].to(work.compute.device), work.weights[indices]
             with work.compute.autocast():
                 logits = work.data.module(work.compute.move(inputs))
@@ -168,6 +168,18 @@ def train_phase(
                 f"stopped after epoch {epoch + 1}: no better val {settings.select.metric} for {phase.patience} epochs"
             )
     return f"finished its {phase.epochs} epochs"
+
+
+def _seed_dropout(seed: int, device: str) -> None:
+    """Make dropout a function of seed and step, so that a resume needs no random state.
+
+    `torch.manual_seed` would do, but keeps a stack trace for every call while an accelerator sits unused.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.startswith("cuda"):
+        torch.cuda.manual_seed(seed)
+    elif device == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _validate(work: PhaseWork, progress: Progress, *, learning_rate_of: torch.optim.Optimizer) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fitwell.data.index import Dataset, scan_images
 from fitwell.data.split import assign_splits, data_fingerprint, split_hash, write_split
 from fitwell.data.transforms import Preprocessing
 from fitwell.model.freeze import set_trainable
-from fitwell.model.network import backbone_facts, build_network, create_backbone, normalisation
+from fitwell.model.network import build_network, create_backbone, input_size_of, normalisation
 from fitwell.recipe.read import write_recipe
 from fitwell.recipe.resolve import DataFacts, resolve_recipe
 from fitwell.recipe.schema import Recipe
@@ -60,10 +60,8 @@ def prepare_run(dataset: Dataset, recipe: Recipe) -> PreparedRun:
     facts = DataFacts(
         num_train=len(train),
         class_counts={label: int((train["label"] == label).sum()) for label in dataset.classes},
-        median_width=int(images["width"].median()),
-        median_height=int(images["height"].median()),
     )
-    resolved = resolve_recipe(recipe, facts, backbone_facts)
+    resolved = resolve_recipe(recipe, facts, input_size_of)
     _require_phases_fit(resolved)
     return PreparedRun(dataset, images.drop(columns=["width", "height"]), resolved)
 

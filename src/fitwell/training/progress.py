@@ -1,7 +1,8 @@
-"""Progress for people: a live line on a terminal, one plain line per epoch everywhere else; always on stderr."""
+"""Progress for people: a live line on a terminal, one plain line per epoch everywhere else; the same in run.log."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from fitwell.run_folder import RunFolder
 from fitwell.training.observer import EpochDone, Event, Extracted, Observer, PhaseEnded, PhaseStarted, StepDone
 
 SECONDS_BETWEEN_PLAIN_LINES = 30
@@ -26,6 +28,36 @@ def showing_progress(stream: TextIO | None = None) -> Iterator[Observer]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         yield _LiveLine(bars)
+
+
+@contextmanager
+def recording_log(run: RunFolder) -> Iterator[Observer]:
+    """Yield an observer that writes the plain lines to run.log; until then fitwell's warnings go there too."""
+    handler = logging.FileHandler(run.log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("fitwell")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield _Log(logger)
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
+
+
+class _Log:
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._epochs = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PhaseStarted):
+            self._epochs = event.epochs
+        line = None if isinstance(event, Extracted) and event.done < event.total else describe(event, self._epochs)
+        if line:
+            self._logger.info(line)
 
 
 class _PlainLines:

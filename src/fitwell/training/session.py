@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -45,10 +46,12 @@ from fitwell.training.phase_data import (
 )
 from fitwell.training.plan import plan_execution
 from fitwell.training.prepare import preprocessing_of
+from fitwell.training.progress import recording_log
 from fitwell.training.schedule import Schedule
 from fitwell.training.signals import StopRequest, stopping_on_signals
 
 CHECKPOINT_SECONDS = 30.0
+log = logging.getLogger(__name__)
 
 
 def continue_run(
@@ -63,9 +66,16 @@ def continue_run(
         RunStopped: on SIGTERM or Ctrl-C, after a checkpoint.
         FitwellError: when training fails; run.json then says why.
     """
-    with run.lock(), stopping_on_signals() as stop, _recorded_outcome(run), ExitStack() as stack:
+    with (
+        run.lock(),
+        stopping_on_signals() as stop,
+        recording_log(run) as log_lines,
+        _recorded_outcome(run),
+        ExitStack() as stack,
+    ):
         session = _Session(run, checkpoint_seconds)
         session.observers = (
+            log_lines,
             stack.enter_context(recording_history(run)),
             stack.enter_context(recording_tensorboard(run)),
             *observers,
@@ -315,6 +325,7 @@ def _recorded_outcome(run: RunFolder) -> Iterator[None]:
             raise _out_of_memory(run) from error
         raise
     except Exception as error:
+        log.exception("a bug in fitwell")
         run.update(state="failed", exit={"code": 70, "reason": repr(error)})
         raise
     run.update(state="finished", exit={"code": 0, "reason": "finished"})

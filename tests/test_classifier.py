@@ -1,0 +1,183 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fitwell
+from fitwell import classifier as main_job
+from fitwell.cli.app import run as run_command
+from fitwell.errors import DataError, RunError, UsageError
+from pictures import write_pictures
+
+SETTINGS = {
+    "model.backbone": "test_efficientnet",
+    "model.weights": "none",
+    "images.size": 32,
+    "augment.views": 2,
+    "phases": [{"name": "all", "train": "all", "epochs": 8, "learning_rate": 0.003, "warmup_epochs": 1}],
+    "execution.device": "cpu",
+    "execution.precision": "float32",
+    "execution.memory_format": "contiguous",
+    "execution.workers": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def fitted(pictures, tmp_path_factory):
+    return fitwell.Classifier(runs_dir=tmp_path_factory.mktemp("runs"), settings=SETTINGS).fit(pictures)
+
+
+@pytest.fixture
+def own_copy(fitted, tmp_path):
+    """A finished run that a test may change."""
+    return fitwell.load(shutil.copytree(fitted.run.path, tmp_path / fitted.run.id))
+
+
+def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
+    folder = fitted.run.path
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if "tensorboard/all/" not in str(path))
+    steps = [name for name in found if name.startswith("checkpoints/step-")]
+    assert len(steps) in (2, 4)
+    assert [name for name in found if name not in steps] == [
+        "checkpoints",
+        "checkpoints/best.safetensors",
+        "checkpoints/latest.json",
+        "evaluation",
+        *(
+            f"evaluation/{split}{name}"
+            for split in ("test", "val")
+            for name in (
+                "",
+                "/confusion.csv",
+                "/figures",
+                "/figures/confusion.svg",
+                "/metrics.json",
+                "/predictions.parquet",
+            )
+        ),
+        "findings.jsonl",
+        "history.jsonl",
+        "recipe.yaml",
+        "report.html",
+        "report.json",
+        "run.json",
+        "run.log",
+        "split.csv",
+        "tensorboard",
+        "tensorboard/all",
+    ]
+    for path in (folder / name for name in found if name.endswith(".json")):
+        assert json.loads(path.read_text())["schema_version"] == 1
+
+
+def test_colours_are_learned_and_probabilities_sum_to_one(fitted, pictures):
+    images = [pictures / "red" / "01.png", pictures / "blue" / "02.png"]
+    probs = fitted.predict_proba(images)
+    assert probs.shape == (2, 3)
+    np.testing.assert_allclose(probs.sum(axis=1), 1.0)
+    assert fitted.predict(images) == ["red", "blue"]
+    assert fitwell.load(fitted.run.path).predict(images) == ["red", "blue"]
+
+
+def test_the_predictions_written_are_those_that_predict_gives(fitted, pictures):
+    written = pd.read_parquet(fitted.run.evaluation("test") / "predictions.parquet")
+    probs = fitted.predict_proba([pictures / path for path in written["path"]])
+    np.testing.assert_allclose(written[[f"p_{name}" for name in fitted.classes]].to_numpy(), probs, atol=1e-5)
+    assert list(written["predicted"]) == [fitted.classes[index] for index in probs.argmax(axis=1)]
+
+
+def test_every_opening_of_test_is_logged_and_of_val_is_not(own_copy):
+    assert len(own_copy.run.read()["test_openings"]) == 1
+    own_copy.evaluate("val")
+    assert len(own_copy.run.read()["test_openings"]) == 1
+    own_copy.evaluate("test")
+    assert len(own_copy.run.read()["test_openings"]) == 2
+
+
+def test_the_training_images_are_not_judged(fitted):
+    with pytest.raises(UsageError, match=r"(?s)split 'train'.*val or test"):
+        fitted.evaluate("train")
+
+
+def test_other_images_are_judged_under_their_own_name(own_copy, tmp_path):
+    other = write_pictures(tmp_path / "field-trip", per_class=3)
+    from fitwell.data.index import index_dataset
+
+    metrics = main_job.evaluate_dataset(own_copy.run, index_dataset(other), "field-trip")
+    assert metrics["num_images"] == 9
+    assert (own_copy.run.evaluation("field-trip") / "metrics.json").exists()
+    assert len(own_copy.run.read()["test_openings"]) == 1
+
+
+def test_images_of_an_unknown_class_are_refused(own_copy, tmp_path):
+    other = write_pictures(tmp_path / "other", per_class=2)
+    (other / "red").rename(other / "purple")
+    from fitwell.data.index import index_dataset
+
+    with pytest.raises(DataError, match=r"1 classes that the run does not know: \['purple'\]"):
+        main_job.evaluate_dataset(own_copy.run, index_dataset(other), "other")
+
+
+def test_a_finished_run_is_shown_and_not_judged_again(own_copy, capsys):
+    assert run_command(["resume", str(own_copy.run.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "majority baseline" in shown
+    assert "report.html" in shown
+    assert len(own_copy.run.read()["test_openings"]) == 1
+
+
+def test_a_classifier_without_a_run_says_what_to_call():
+    with pytest.raises(UsageError, match=r"(?s)not been fitted.*call classifier\.fit"):
+        fitwell.Classifier().predict(["a.png"])
+
+
+def test_load_refuses_what_is_no_run(tmp_path):
+    with pytest.raises(RunError, match=r"holds no run\.json"):
+        fitwell.load(tmp_path)
+
+
+def test_predict_prints_a_line_for_each_image_or_json(fitted, pictures, capsys):
+    image = str(pictures / "green" / "00.png")
+    assert run_command(["predict", str(fitted.run.path), image]) == 0
+    assert capsys.readouterr().out.split("\t")[:2] == [image, "green"]
+    assert run_command(["predict", str(fitted.run.path), image, "--json"]) == 0
+    prediction = json.loads(capsys.readouterr().out)["predictions"][0]
+    assert prediction["predicted"] == "green"
+    assert sum(prediction["probabilities"].values()) == pytest.approx(1.0)
+    assert run_command(["predict", str(fitted.run.path)]) == 2
+
+
+def test_evaluate_prints_the_verdict_of_own_and_other_images(own_copy, tmp_path, capsys):
+    assert run_command(["evaluate", str(own_copy.run.path), "--split", "val"]) == 0
+    assert capsys.readouterr().out.startswith("val: 5 images")
+    other = write_pictures(tmp_path / "test", per_class=3)
+    assert run_command(["evaluate", str(own_copy.run.path), str(other), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_images"] == 9
+    assert (own_copy.run.path / "evaluation" / "other-test").is_dir()
+
+
+def test_train_prints_the_verdict_and_keeps_the_run(pictures, tmp_path, capsys):
+    flags = [f"--{key}={value}" for key, value in SETTINGS.items() if key != "phases"]
+    phases = ["--phases.head.epochs=2", "--phases.head.warmup_epochs=0", "--phases.fine-tune.epochs=2"]
+    arguments = ["train", str(pictures), "--runs-dir", str(tmp_path), "--name", "Colours", *flags, *phases, "--json"]
+    assert run_command(arguments) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert result["run"].endswith("-colours")
+    assert result["test"]["num_images"] == 5
+    assert "head   1/2" in captured.err
+
+
+def test_importing_fitwell_and_asking_for_help_load_no_torch():
+    program = "import sys, fitwell, fitwell.__main__; from fitwell.cli import app; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Clasifier'"):
+        fitwell.Clasifier  # noqa: B018
