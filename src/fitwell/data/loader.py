@@ -103,7 +103,7 @@ def load_batches(
         for item in loader:
             yield _unwrap(item)
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):  # not "Caught ... in DataLoader worker process"
             raise
         raise ResourceError(
             found=f"a process that loads images ended: {error}",

@@ -1,0 +1,282 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from fitwell.data.transforms import Augmentation, Preprocessing, evaluation_tensor, training_tensor
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+QUIET = Augmentation()
+
+
+def settings(size=32, fit="crop", crop_fraction=1.0, mean=MEAN, std=STD, interpolation="bicubic"):
+    return Preprocessing(size, fit, crop_fraction, mean, std, interpolation)
+
+
+PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+
+
+def noise(width, height, seed=0):
+    """A picture with structure at all scales, so that a shift of one pixel shows."""
+    small = np.random.default_rng(seed).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def levels(tensor):
+    """The 8-bit pixels (3, H, W) that a tensor made with PLAIN stands for."""
+    return (tensor * 255).round().to(torch.int64)
+
+
+@pytest.mark.parametrize("size", [(50, 40), (40, 53), (31, 64), (300, 300), (20, 20), (33, 200)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("crop_fraction", [0.875, 0.9, 1.0])
+def test_crop_is_torchvisions_resize_and_center_crop(size, interpolation, crop_fraction):
+    picture = noise(*size)
+    reference = v2.Compose(
+        [
+            v2.Resize(math.floor(32 / crop_fraction), v2.InterpolationMode(interpolation)),
+            v2.CenterCrop(32),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+        ]
+    )
+    found = evaluation_tensor(picture, settings(crop_fraction=crop_fraction, interpolation=interpolation))
+    torch.testing.assert_close(found, reference(picture), rtol=0, atol=1e-6)
+
+
+def test_crop_is_timms_evaluation_transform():
+    from timm.data import create_transform
+
+    picture = noise(90, 61)
+    reference = create_transform(32, is_training=False, mean=MEAN, std=STD, interpolation="bicubic", crop_pct=0.9)
+    torch.testing.assert_close(
+        evaluation_tensor(picture, settings(crop_fraction=0.9)), reference(picture), rtol=0, atol=1e-6
+    )
+
+
+def test_the_tensor_is_float32_and_contiguous():
+    tensor = evaluation_tensor(noise(40, 40), settings())
+    assert (tensor.shape, tensor.dtype, tensor.is_contiguous()) == ((3, 32, 32), torch.float32, True)
+
+
+def test_pad_keeps_all_and_fills_with_the_mean_colour():
+    tensor = evaluation_tensor(Image.new("RGB", (64, 32), "white"), settings(fit="pad"))
+    assert tensor[:, 8:24].allclose(torch.tensor([(1 - m) / s for m, s in zip(MEAN, STD, strict=True)])[:, None, None])
+    around = torch.cat([tensor[:, :8], tensor[:, 24:]], dim=1)
+    assert around.abs().max() < 0.5 / 255 / min(STD)  # zero but for the rounding to 8 bits
+
+
+@pytest.mark.parametrize("size", [(1, 500), (500, 1), (1, 1)])
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+def test_the_narrowest_pictures_fit(size, fit):
+    picture = Image.new("RGB", size, "white")
+    augmentation = Augmentation(rotate_degrees=20, crop_area=(0.5, 1.0))
+    assert evaluation_tensor(picture, settings(fit=fit)).shape == (3, 32, 32)
+    assert training_tensor(picture, settings(fit=fit), augmentation, 3).shape == (3, 32, 32)
+
+
+def test_squash_is_one_resize():
+    picture = noise(70, 33)
+    expected = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    found = levels(evaluation_tensor(picture, settings(fit="squash", **PLAIN)))
+    assert np.array_equal(found.numpy(), expected)
+
+
+def test_training_without_variation_is_the_evaluation():
+    picture = noise(70, 70)
+    for fit in ("crop", "squash", "pad"):
+        assert training_tensor(picture, settings(fit=fit), QUIET, 1).equal(
+            evaluation_tensor(picture, settings(fit=fit))
+        )
+
+
+def test_training_without_variation_keeps_a_padded_picture_whole():
+    picture = noise(80, 40)
+    found = training_tensor(picture, settings(fit="pad", **PLAIN), QUIET, 1)
+    expected = evaluation_tensor(picture, settings(fit="pad", **PLAIN))
+    assert (found - expected).abs().mean() < 0.01
+
+
+ALL = Augmentation(
+    rotate_degrees=20,
+    flip="both",
+    crop_area=(0.5, 1.0),
+    brightness=0.3,
+    contrast=0.3,
+    saturation=0.3,
+    hue=0.1,
+    erase_probability=0.5,
+)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+def test_the_seed_alone_decides_the_variation(fit):
+    picture = noise(60, 45)
+    first = training_tensor(picture, settings(fit=fit), ALL, 7)
+    torch.manual_seed(1)
+    np.random.seed(1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    again = training_tensor(picture, settings(fit=fit), ALL, 7)
+    assert first.equal(again)
+    assert torch.get_rng_state().equal(before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert not training_tensor(picture, settings(fit=fit), ALL, 8).equal(first)
+    assert (first.shape, first.dtype) == ((3, 32, 32), torch.float32)
+
+
+def gradient(width, height):
+    """Red grows by 1 with x, green with y: a pixel tells where it comes from."""
+    across, down = np.meshgrid(np.arange(width), np.arange(height))
+    return Image.fromarray(np.stack([across, down, np.zeros_like(down)], axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [(200, 200), (250, 160), (120, 200)])
+def test_crops_keep_the_asked_area_and_aspect_and_reach_every_border(size):
+    width, height = size
+    areas, aspects, lows, highs = [], [], [], []
+    for seed in range(150):
+        augmentation = Augmentation(crop_area=(0.3, 0.6))
+        red, green, _ = levels(training_tensor(gradient(*size), settings(size=50, **PLAIN), augmentation, seed))
+        kept_width = (red[25, -1] - red[25, 0]).item() * 50 / 49
+        kept_height = (green[-1, 25] - green[0, 25]).item() * 50 / 49
+        areas.append(kept_width * kept_height / (width * height))
+        aspects.append(kept_width / kept_height)
+        lows.append(min(red.min().item() / width, green.min().item() / height))
+        highs.append(max(red.max().item() / width, green.max().item() / height))
+    assert 0.28 < min(areas) < 0.33
+    assert 0.57 < max(areas) < 0.62
+    assert 0.72 < min(aspects) < 0.85
+    assert 1.2 < max(aspects) < 1.36
+    assert min(lows) < 0.03
+    assert max(highs) > 0.97
+
+
+def test_a_crop_that_cannot_have_its_area_is_the_largest_of_an_allowed_aspect():
+    red, green, _ = levels(training_tensor(gradient(250, 60), settings(size=50, **PLAIN), QUIET, 0))
+    assert (red[0, -1] - red[0, 0]).item() * 50 / 49 == pytest.approx(80, abs=2)  # 60 * 4 / 3
+    assert (green[-1, 0] - green[0, 0]).item() * 50 / 49 == pytest.approx(60, abs=2)
+    red, green, _ = levels(training_tensor(gradient(60, 250), settings(size=50, **PLAIN), QUIET, 0))
+    assert (green[-1, 0] - green[0, 0]).item() * 50 / 49 == pytest.approx(80, abs=2)
+
+
+@pytest.mark.parametrize(("fit", "kept"), [("squash", (100, 50)), ("pad", (100, 100))])
+def test_the_other_fits_crop_first_and_keep_their_shape(fit, kept):
+    augmentation = Augmentation(crop_area=(0.25, 0.25))
+    for seed in range(5):
+        red, green, _ = levels(
+            training_tensor(gradient(200, 100), settings(size=50, fit=fit, **PLAIN), augmentation, seed)
+        )
+        row = green[:, 25].ge(1).nonzero().flatten()  # rows that show the picture and not the fill
+        column = red[row[len(row) // 2]]
+        assert (column[40] - column[10]).item() == pytest.approx(30 / 50 * kept[0], abs=2)
+        span = row[-2] - row[1]
+        assert (green[row[-2], 25] - green[row[1], 25]).item() == pytest.approx(span.item() / 50 * kept[1], abs=2)
+
+
+def test_rotation_is_the_affine_turn_and_corners_get_the_mean_colour():
+    # At a size of the picture itself torchvision's rotate is the reference; 4 source pixels make one smooth step.
+    picture = noise(96, 96)
+    augmentation = Augmentation(rotate_degrees=30)
+    for seed in range(6):
+        angle = 30 * (2 * np.random.default_rng(seed).random(16)[4] - 1)
+        found = training_tensor(picture, settings(size=96, fit="squash", **PLAIN), augmentation, seed)
+        reference = v2.functional.rotate(picture, angle, v2.InterpolationMode.BILINEAR, fill=(0, 0, 0))
+        expected = torch.from_numpy(np.asarray(reference).transpose(2, 0, 1).copy()) / 255
+        difference = (found - expected).abs()
+        assert difference.mean() < 0.004
+        assert difference[:, 30:66, 30:66].max() < 0.02
+    filled = training_tensor(picture, settings(size=96, fit="squash"), augmentation, 0)
+    assert filled[:, 0, 0].abs().max() < 0.5 / 255 / min(STD)
+
+
+def test_a_turned_picture_is_shrunk_without_aliasing():
+    # Stripes of one pixel become even grey when shrunk four times; without antialiasing they would beat.
+    stripes = Image.fromarray(np.tile(np.array([0, 255], dtype=np.uint8), (256, 128))).convert("RGB")
+    found = training_tensor(stripes, settings(size=64, **PLAIN), Augmentation(rotate_degrees=10), 1)
+    assert (found[:, 16:48, 16:48] - 0.5).abs().max() < 0.06
+
+
+@pytest.mark.parametrize(
+    ("flip", "expected"),
+    [
+        ("none", {"as it is"}),
+        ("horizontal", {"as it is", "left-right"}),
+        ("vertical", {"as it is", "top-bottom"}),
+        ("both", {"as it is", "left-right", "top-bottom", "turned"}),
+    ],
+)
+def test_flips_happen_where_asked_and_half_of_the_time(flip, expected):
+    picture = noise(32, 32)
+    plain = evaluation_tensor(picture, settings())
+    variants = {"as it is": plain, "left-right": plain.flip(2), "top-bottom": plain.flip(1), "turned": plain.flip(1, 2)}
+    seen = []
+    for seed in range(80):
+        found = training_tensor(picture, settings(), Augmentation(flip=flip), seed)
+        seen += [name for name, variant in variants.items() if found.equal(variant)]
+    assert len(seen) == 80
+    assert set(seen) == expected
+    assert seen.count("as it is") == pytest.approx(80 / len(expected), abs=14)
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_colour_changes_match_torchvision(name):
+    picture = noise(32, 32)
+    adjust = getattr(v2.functional, f"adjust_{name}")
+    draw = {"brightness": 7, "contrast": 8, "saturation": 9}[name]
+    factors = []
+    for seed in range(30):
+        factors.append(1 + 0.4 * (2 * np.random.default_rng(seed).random(16)[draw] - 1))
+        found = levels(training_tensor(picture, settings(**PLAIN), Augmentation(**{name: 0.4}), seed))
+        expected = torch.from_numpy(np.asarray(adjust(picture, factors[-1])).transpose(2, 0, 1).copy())
+        assert found.equal(expected.to(torch.int64))
+    assert 0.6 <= min(factors) < 0.7
+    assert 1.3 < max(factors) <= 1.4
+
+
+def test_hue_turns_the_colour_circle_and_leaves_grey_alone():
+    red = Image.new("RGB", (32, 32), (200, 40, 40))
+    turned = {
+        tuple(levels(training_tensor(red, settings(**PLAIN), Augmentation(hue=0.5), seed))[:, 0, 0].tolist())
+        for seed in range(60)
+    }
+    assert len(turned) > 20
+    assert all(max(color) == 200 and abs(min(color) - 40) <= 2 for color in turned)
+    assert {color.index(200) for color in turned} == {0, 1, 2}
+    grey = Image.new("RGB", (32, 32), (90, 90, 90))
+    assert levels(training_tensor(grey, settings(**PLAIN), Augmentation(hue=0.5), 3)).unique().tolist() == [90]
+
+
+def test_erasing_fills_a_rectangle_of_the_asked_area_as_often_as_asked():
+    white = Image.new("RGB", (64, 64), "white")
+    areas = []
+    for seed in range(200):
+        erased = (
+            training_tensor(white, settings(size=64), Augmentation(erase_probability=0.3, erase_area=(0.1, 0.2)), seed)[
+                0
+            ]
+            == 0
+        )
+        if not erased.any():
+            continue
+        rows, columns = erased.any(1).nonzero().flatten(), erased.any(0).nonzero().flatten()
+        assert erased.sum() == (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+        areas.append(erased.float().mean().item())
+    assert len(areas) == pytest.approx(60, abs=18)
+    assert 0.09 < min(areas) < 0.12
+    assert 0.18 < max(areas) < 0.21
+
+
+def test_switching_one_variation_off_leaves_the_others_as_they_are():
+    from dataclasses import replace
+
+    picture = noise(32, 32)
+    both = training_tensor(picture, settings(), Augmentation(flip="both", brightness=0.4), 11)
+    flipped = training_tensor(picture, settings(), Augmentation(flip="both"), 11)
+    bright = training_tensor(picture, settings(), replace(Augmentation(flip="both", brightness=0.4), flip="none"), 11)
+    plain = evaluation_tensor(picture, settings())
+    flip = next(dims for dims in ((), (1,), (2,), (1, 2)) if flipped.equal(plain.flip(dims)))
+    assert both.equal(bright.flip(flip))
