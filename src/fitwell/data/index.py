@@ -65,27 +65,7 @@ def index_dataset(source: Path, image_root: Path | None = None) -> Dataset:
     """
     if not source.exists():
         raise UsageError(found=f"{source} does not exist.", expected=LAYOUT, fix="correct the path.")
-    if source.is_dir():
-        if image_root is not None:
-            raise UsageError(
-                found=f"a folder of images ({image_root}) beside a folder of class folders ({source}).",
-                expected="that folder only beside a table.",
-                fix="leave it out.",
-            )
-        root, images = source.resolve(), _index_folder(source.resolve())
-    elif source.suffix.lower() in TABLE_SUFFIXES:
-        root = (image_root or source.parent).resolve()
-        if not root.is_dir():
-            raise UsageError(
-                found=f"{root} is not a folder.", expected="the folder of images.", fix="correct the path."
-            )
-        images = read_table(source, root)
-    else:
-        raise UsageError(
-            found=f"{source} is neither a folder nor a table.",
-            expected=f"a folder, or a file that ends in {', '.join(TABLE_SUFFIXES)}.",
-            fix="give the folder that holds the class folders, or the table.",
-        )
+    root, images = _locate(source, image_root)
     classes = tuple(sorted(set(images["label"])))
     if len(classes) < 2:
         raise DataError(
@@ -118,6 +98,28 @@ def scan_images(dataset: Dataset, threads: int) -> pd.DataFrame:
         width=[width for _, width, _ in measured],
         height=[height for _, _, height in measured],
     )
+
+
+def _locate(source: Path, image_root: Path | None) -> tuple[Path, pd.DataFrame]:
+    """Return the root and the rows of a folder or a table."""
+    if source.is_dir():
+        if image_root is not None:
+            raise UsageError(
+                found=f"a folder of images ({image_root}) beside a folder of class folders ({source}).",
+                expected="that folder only beside a table.",
+                fix="leave it out.",
+            )
+        return source.resolve(), _index_folder(source.resolve())
+    if source.suffix.lower() not in TABLE_SUFFIXES:
+        raise UsageError(
+            found=f"{source} is neither a folder nor a table.",
+            expected=f"a folder, or a file that ends in {', '.join(TABLE_SUFFIXES)}.",
+            fix="give the folder that holds the class folders, or the table.",
+        )
+    root = (image_root or source.parent).resolve()
+    if not root.is_dir():
+        raise UsageError(found=f"{root} is not a folder.", expected="the folder of images.", fix="correct the path.")
+    return root, read_table(source, root)
 
 
 def _scan(path: Path) -> tuple[str, int, int] | str:
