@@ -36,7 +36,7 @@ def train(run, kill_at, delay):
 
 def main():
     run, num_kills, seed = RunFolder(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
-    randomness = random.Random(seed)
+    randomness = random.Random(seed)  # noqa: S311
     kills = sorted(randomness.choices(range(1, TOTAL_STEPS), k=num_kills))
     torn = killed = 0
     for kill_at in [*kills, None]:

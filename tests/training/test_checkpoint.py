@@ -68,7 +68,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_the_reason(run, damage, caplog
 def test_when_all_are_damaged_nothing_is_guessed(run):
     save_checkpoint(run, 1, state(1))
     (run.checkpoints / "step-00000001.pt").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="step-00000001.pt does not match its SHA-256"):
+    with pytest.raises(CheckpointError, match=r"step-00000001\.pt does not match its SHA-256"):
         load_checkpoint(run)
 
 

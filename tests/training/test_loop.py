@@ -127,7 +127,7 @@ def test_a_plateau_lowers_the_rate():
 
 
 def test_patience_counts_from_the_phases_own_best():
-    reason, events, progress, _ = train(phase(epochs=9, patience=3), metric="accuracy")
+    reason, _, progress, _ = train(phase(epochs=9, patience=3), metric="accuracy")
     assert reason == "stopped after epoch 4: no better val accuracy for 3 epochs"
     assert progress.epoch == 9
 

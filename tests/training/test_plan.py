@@ -48,7 +48,7 @@ def test_what_was_asked_for_is_neither_measured_nor_changed():
 
 
 def test_an_absent_device_is_an_error():
-    with pytest.raises(UsageError, match="execution.device is cuda:99"):
+    with pytest.raises(UsageError, match=r"execution\.device is cuda:99"):
         plan_execution(network(), recipe(device="cuda:99"))
 
 

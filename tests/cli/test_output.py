@@ -1,0 +1,50 @@
+import json
+
+import pytest
+
+from fitwell.cli.output import print_error, print_json, print_verdict
+from fitwell.errors import DataError
+
+METRICS = {
+    "split": "test",
+    "num_images": 40,
+    "num_groups": 6,
+    "metrics": {
+        "auc": {"value": 0.8711, "interval": [0.81, 0.9249]},
+        "accuracy": {"value": 0.8, "interval": [0.7, 0.9]},
+        "macro_f1": {"value": None, "interval": None},
+        "log_loss": {"value": 0.512, "interval": None},
+    },
+    "baseline": {"label": "functional", "accuracy": {"value": 0.6, "interval": [0.5, 0.7]}, "balanced_accuracy": 0.5},
+}
+
+
+def test_the_verdict_shows_every_number_with_its_interval_beside_the_baseline(capsys, tmp_path):
+    print_verdict(METRICS, tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        "test: 40 images, 6 groups",
+        "  auc                0.871  (95 % interval 0.810 to 0.925)",
+        "  accuracy           0.800  (95 % interval 0.700 to 0.900)",
+        "  macro f1           not defined",
+        "  log loss           0.512",
+        "  majority baseline  accuracy 0.600  (95 % interval 0.500 to 0.700), always 'functional'; "
+        "balanced accuracy 0.500",
+        f"run: {tmp_path}",
+        f"report: {tmp_path / 'report.html'}",
+    ]
+
+
+def test_json_is_one_object_with_its_schema_version(capsys):
+    print_json({"value": float("nan")})
+    assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "value": None}
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_error_keeps_its_three_parts(capsys, as_json):
+    print_error(DataError(found="a", expected="b", fix="c"), as_json=as_json, code=3)
+    captured = capsys.readouterr()
+    if as_json:
+        expected = {"code": 3, "kind": "DataError", "found": "a", "expected": "b", "fix": "c"}
+        assert json.loads(captured.out)["error"] == expected
+    else:
+        assert captured.err == "error: Found: a\nExpected: b\nFix: c\n"

@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+import scipy.stats
+from statsmodels.stats.proportion import proportion_confint
+
+from fitwell.evaluation import intervals
+from fitwell.evaluation.intervals import (
+    BOOTSTRAPPED,
+    bootstrap_intervals,
+    draw,
+    find_units,
+    interval_of,
+    resample,
+    wilson_interval,
+)
+from fitwell.evaluation.metrics import confusion_matrix, softmax
+
+
+def make_case(num_images, num_classes, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(num_classes), rng.integers(0, num_classes, num_images - num_classes)])
+    logits = np.round(rng.normal(size=(num_images, num_classes)), 1)  # some equal scores
+    logits[np.arange(num_images), labels] += 1
+    return softmax(logits), labels
+
+
+def columns_of(chunks):
+    return np.concatenate(list(chunks), axis=1).T  # (B, N)
+
+
+def by_hand(probs, labels, multiplicities):
+    """Repeat the images as often as drawn and call the plain metrics: slow and obviously right."""
+    rows = []
+    for times in multiplicities.astype(int):
+        picked = np.repeat(np.arange(len(labels)), times)
+        values = [metric(probs[picked], labels[picked]) for metric in BOOTSTRAPPED.values()]
+        rows.append([np.nan if value is None else value for value in values])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(("successes", "total"), [(0, 10), (10, 10), (7, 10), (527, 596), (1, 1)])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_wilson_interval_equals_statsmodels(successes, total, confidence):
+    expected = proportion_confint(successes, total, alpha=1 - confidence, method="wilson")
+    assert wilson_interval(successes, total, confidence) == pytest.approx(expected, abs=1e-12)
+
+
+def test_wilson_interval_of_nothing_is_everything():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_resampled_metrics_equal_a_naive_loop_over_the_same_multiplicities(num_classes, grouped, monkeypatch):
+    monkeypatch.setattr(intervals, "CHUNK_CELLS", 7 * 40)  # several chunks
+    probs, labels = make_case(40, num_classes, seed=num_classes)
+    groups = np.array([f"g{index % 9}" for index in range(40)]) if grouped else None
+    units = find_units(labels, groups)
+    drawn = resample(probs, labels, units, num_resamples=60, seed=3)
+    multiplicities = columns_of(draw(units, num_resamples=60, seed=3))
+    expected = by_hand(probs, labels, multiplicities)
+    for column, name in enumerate(BOOTSTRAPPED):
+        np.testing.assert_allclose(drawn.metrics[name], expected[:, column], atol=1e-12)
+    picked = np.repeat(np.arange(40), multiplicities[5].astype(int))
+    matrix = confusion_matrix(probs[picked], labels[picked])
+    np.testing.assert_allclose(drawn.recall[5], matrix.diagonal() / matrix.sum(axis=1), atol=1e-12)
+    np.testing.assert_allclose(drawn.precision[5], matrix.diagonal() / matrix.sum(axis=0), atol=1e-12)
+
+
+def test_interval_is_the_expanded_percentiles_of_the_naive_loop():
+    probs, labels = make_case(50, 2, seed=7)
+    units = find_units(labels, None)
+    values = by_hand(probs, labels, columns_of(draw(units, num_resamples=200, seed=0)))
+    tail = scipy.stats.norm.cdf(np.sqrt(50 / 49) * scipy.stats.t.ppf(0.025, 49))
+    found = bootstrap_intervals(probs, labels, None, num_resamples=200)
+    for column, name in enumerate(BOOTSTRAPPED):
+        assert found[name] == pytest.approx(np.quantile(values[:, column], [tail, 1 - tail]), abs=1e-12)
+
+
+def test_images_are_drawn_within_their_class():
+    labels = np.array([0] * 12 + [1] * 3)
+    times = columns_of(draw(find_units(labels, None), num_resamples=50, seed=1))
+    assert (times[:, :12].sum(axis=1) == 12).all()
+    assert (times[:, 12:].sum(axis=1) == 3).all()
+    assert times.max() > 1
+
+
+def test_whole_groups_are_drawn_and_never_parts_of_them():
+    labels = np.tile([0, 1], 10)
+    groups = np.repeat(["a", "b", "c", "d", "e"], 4)
+    units = find_units(labels, groups)
+    times = columns_of(draw(units, num_resamples=50, seed=1))
+    assert units.count == 5
+    assert (times.reshape(50, 5, 4) == times.reshape(50, 5, 4)[:, :, :1]).all()
+    assert (times.sum(axis=1) == 20).all()
+
+
+def test_groups_of_one_class_each_are_drawn_within_their_class():
+    labels = np.array([0, 0, 0, 0, 1, 1, 1])
+    groups = np.array(["a", "a", "b", "b", "c", "d", "e"])
+    units = find_units(labels, groups)
+    assert [stratum.tolist() for stratum in units.strata] == [[0, 1], [2, 3, 4]]
+    times = columns_of(draw(units, num_resamples=30, seed=0))
+    assert (times[:, :4].sum(axis=1) == 4).all()
+
+
+def test_groups_widen_the_interval_when_images_of_a_group_agree():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(8), 40)
+    labels = np.tile([0, 1], 160)
+    right = (np.arange(8) < 6)[groups] ^ (rng.random(320) < 0.05)  # six groups easy, two hard
+    probs = np.where(right[:, None], np.eye(2)[labels] * 0.8 + 0.1, np.eye(2)[1 - labels] * 0.8 + 0.1)
+    alone = bootstrap_intervals(probs, labels, None, num_resamples=400)["accuracy"]
+    grouped = bootstrap_intervals(probs, labels, groups, num_resamples=400)["accuracy"]
+    assert grouped[1] - grouped[0] > 3 * (alone[1] - alone[0])
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
+    probs, labels = make_case(60, 3, seed=2)
+    first, again, other = (bootstrap_intervals(probs, labels, None, num_resamples=300, seed=s) for s in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_a_perfect_result_has_an_exact_bound_and_no_zero_width():
+    labels = np.array([0] * 30 + [1] * 20)
+    found = bootstrap_intervals(np.eye(2)[labels], labels, None, num_resamples=50)
+    clopper_pearson = proportion_confint(20, 20, method="beta")
+    for name in BOOTSTRAPPED:
+        assert found[name] == pytest.approx(clopper_pearson, abs=1e-12)
+
+
+def test_a_perfect_result_on_groups_counts_groups_not_images():
+    labels = np.tile([0, 1], 70)
+    groups = np.repeat(np.arange(7), 20)
+    found = bootstrap_intervals(np.eye(2)[labels], labels, groups, num_resamples=50)
+    assert found["auc"] == pytest.approx(proportion_confint(7, 7, method="beta"), abs=1e-12)
+
+
+def test_one_answer_for_all_images_has_no_zero_width_either():
+    labels = np.array([0] * 30 + [1] * 20)
+    low, high = bootstrap_intervals(np.tile([0.9, 0.1], (50, 1)), labels, None, num_resamples=50)["balanced_accuracy"]
+    assert low < 0.5 < high
+
+
+def test_one_group_says_hardly_anything():
+    probs, labels = make_case(40, 2, seed=1)
+    low, high = bootstrap_intervals(probs, labels, np.zeros(40), num_resamples=50)["accuracy"]
+    assert high - low > 0.5
+
+
+def test_resamples_without_a_class_are_left_out_of_the_auc_and_counted():
+    probs, labels = make_case(40, 2, seed=5)
+    labels = np.where(np.arange(40) % 10 == 0, 1, 0)  # class 1 in every tenth image
+    groups = np.arange(40) // 20 * 100 + np.arange(40) % 20 // 5  # eight groups, four of mixed class
+    units = find_units(labels, groups)
+    drawn = resample(probs, labels, units, num_resamples=2000)
+    undefined = int(np.isnan(drawn.metrics["auc"]).sum())
+    assert undefined == pytest.approx(2000 * 0.5**8, abs=12)
+    assert not np.isnan(drawn.metrics["accuracy"]).any()
+    assert interval_of(drawn.metrics["auc"], 0.5, units, labels=labels).num_left_out == undefined
+
+
+def test_a_metric_undefined_in_most_resamples_has_no_interval():
+    units = find_units(np.array([0, 1]), None)
+    values = np.array([0.5, np.nan, np.nan])
+    assert interval_of(values, 0.5, units, labels=np.array([0, 1])) is None
+    probs, labels = make_case(20, 2, seed=0)
+    assert bootstrap_intervals(probs, np.zeros_like(labels), None, num_resamples=20)["auc"] is None
+
+
+def test_a_class_that_is_never_predicted_has_no_precision_in_any_resample():
+    labels = np.array([0, 0, 1, 1])
+    drawn = resample(np.tile([0.9, 0.1], (4, 1)), labels, find_units(labels, None), num_resamples=10)
+    assert np.isnan(drawn.precision[:, 1]).all()
+    np.testing.assert_array_equal(drawn.recall, np.tile([1.0, 0.0], (10, 1)))
