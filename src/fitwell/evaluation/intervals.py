@@ -1,0 +1,269 @@
+"""How sure a metric is: Wilson for shares, bootstrap for the rest, whole groups where images depend on each other.
+
+Images of one patient or one module are alike, so seven patients with fifty images each tell hardly more than
+seven images: with groups, groups are what is drawn again. Needs numpy; scipy only for two quantiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fitwell.evaluation.metrics import Labels, Probs, accuracy, auc, balanced_accuracy, macro_f1
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+BOOTSTRAPPED = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1, "auc": auc}
+NUM_RESAMPLES = 2000
+CHUNK_CELLS = 2_000_000  # resamples times images held at once: 16 MB per array, about six arrays
+LEAST_DEFINED = 0.5  # share of resamples in which a metric must be defined for an interval to be given
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval and where it comes from.
+
+    Attributes:
+        low, high: its ends, in [0, 1].
+        method: how it was made, for the reader of a report.
+        num_left_out: resamples left out because the metric was not defined in them.
+    """
+
+    low: float
+    high: float
+    method: str
+    num_left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """What every metric was in each of B resamples; NaN where it was not defined.
+
+    Attributes:
+        metrics: (B,) for each name of `BOOTSTRAPPED`.
+        recall, precision: (B, C).
+    """
+
+    metrics: dict[str, Floats]
+    recall: Floats
+    precision: Floats
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is independent of each other: images, or groups of images.
+
+    Attributes:
+        of_image: (N,) the unit that each image belongs to. strata: unit numbers; each stratum is drawn by itself.
+        noun: "images" or "groups".
+    """
+
+    of_image: Codes
+    strata: tuple[Codes, ...]
+    noun: str
+
+    @property
+    def count(self) -> int:
+        """Return how many units there are."""
+        return sum(len(stratum) for stratum in self.strata)
+
+
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson score interval of a share of independent images; (0, 1) when `total` is 0.
+
+    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953; Brown, Cai & DasGupta 2001 on its coverage.
+    """
+    if total == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, weight = successes / total, 1 + z * z / total
+    middle = (share + z * z / (2 * total)) / weight
+    reach = z / weight * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    low = 0.0 if successes == 0 else middle - reach  # exact at the ends, where rounding would leave 1e-17
+    return low, 1.0 if successes == total else middle + reach
+
+
+def bootstrap_intervals(
+    probs: Probs,
+    labels: Labels,
+    groups: NDArray[Any] | None,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, tuple[float, float] | None]:
+    """Return (low, high) for accuracy, balanced_accuracy, macro_f1 and auc; None where there is no interval.
+
+    Args:
+        probs: (N, C), rows sum to 1. labels: (N,) in [0, C).
+        groups: (N,) names; whole groups are drawn. None: images are drawn, within each class.
+    """
+    units = find_units(labels, groups)
+    drawn = resample(probs, labels, units, num_resamples=num_resamples, seed=seed)
+    found = {
+        name: interval_of(drawn.metrics[name], metric(probs, labels), units, labels=labels, confidence=confidence)
+        for name, metric in BOOTSTRAPPED.items()
+    }
+    return {name: (interval.low, interval.high) if interval else None for name, interval in found.items()}
+
+
+def find_units(labels: Labels, groups: NDArray[Any] | None) -> Units:
+    """Return what can be drawn independently.
+
+    Without groups, images within each class, so every resample has the classes' real sizes. Groups that hold one
+    class each are drawn within their class too; groups of mixed classes are drawn together.
+    """
+    labels = labels.astype(np.int64)
+    if groups is None:
+        return Units(np.arange(len(labels)), _by_class(labels), "images")
+    _, first, of_image = np.unique(np.asarray(groups, dtype=str), return_index=True, return_inverse=True)
+    label_of_unit = labels[first]
+    pure = bool((label_of_unit[of_image] == labels).all())
+    strata = _by_class(label_of_unit) if pure else (np.arange(len(first)),)
+    return Units(of_image.astype(np.int64), strata, "groups")
+
+
+def resample(
+    probs: Probs, labels: Labels, units: Units, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> Resamples:
+    """Return every metric in `num_resamples` resamples with replacement, as metrics.py defines it."""
+    labels = labels.astype(np.int64)
+    parts = [_judge(weights, probs, labels) for weights in draw(units, num_resamples=num_resamples, seed=seed)]
+    return Resamples(
+        metrics={name: np.concatenate([part.metrics[name] for part in parts]) for name in BOOTSTRAPPED},
+        recall=np.concatenate([part.recall for part in parts]),
+        precision=np.concatenate([part.precision for part in parts]),
+    )
+
+
+def draw(units: Units, *, num_resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield, in chunks, (N, b): how often each image is in each resample. A function of the seed."""
+    rng = np.random.default_rng(seed)
+    num_images = len(units.of_image)
+    chunk = max(1, CHUNK_CELLS // max(1, num_images))
+    for start in range(0, num_resamples, chunk):
+        rows = min(chunk, num_resamples - start)
+        times = np.zeros((rows, units.count))
+        for stratum in units.strata:
+            size = len(stratum)
+            picks = rng.integers(0, size, (rows, size)) + np.arange(rows)[:, None] * size
+            times[:, stratum] = np.bincount(picks.ravel(), minlength=rows * size).reshape(rows, size)
+        yield np.ascontiguousarray(times.T)[units.of_image]
+
+
+def interval_of(
+    values: Floats, estimate: float | None, units: Units, *, labels: Labels, confidence: float = 0.95
+) -> Interval | None:
+    """Return the bootstrap interval around `estimate` from its `values` in resamples, (B,) with NaN where undefined.
+
+    The percentiles are moved outwards for few units, from the normal to Student's t: with 7 groups of 50 images
+    and 8 points of spread between groups, the true accuracy lay within plain percentiles in 87 % of 2,000
+    simulated studies, within these in 94 %, and within Wilson's interval of single images in 74 %. Where all
+    resamples agree, percentiles would claim certainty; then the width is what as many independent units without a
+    single exception leave possible (see `_unseen`).
+
+    Source: Hesterberg 2015, doi:10.1080/00031305.2015.1089789 (expanded percentiles).
+    """
+    defined = values[~np.isnan(values)]
+    left_out = len(values) - len(defined)
+    if estimate is None or len(defined) < LEAST_DEFINED * len(values) or not len(values):
+        return None
+    tail = _expanded_tail((1 - confidence) / 2, units.count)
+    low, high = (float(end) for end in np.quantile(defined, [tail, 1 - tail]))
+    method = f"bootstrap, {len(values)} resamples of {units.count} {units.noun}"
+    if high - low < 1e-9:
+        reach, fewest = _unseen(units, labels, confidence)
+        low, high = max(0.0, estimate - reach), min(1.0, estimate + reach)
+        method = f"bound for no exception, as all resamples agree: {fewest} {units.noun} hold the rarest class"
+    return Interval(low, high, method, left_out)
+
+
+def _by_class(labels: Labels) -> tuple[Codes, ...]:
+    return tuple(np.flatnonzero(labels == label) for label in np.unique(labels))
+
+
+def _expanded_tail(tail: float, num_units: int) -> float:
+    from scipy.special import ndtr, stdtrit
+
+    if num_units < 2:
+        return tail
+    return float(ndtr(math.sqrt(num_units / (num_units - 1)) * stdtrit(num_units - 1, tail)))
+
+
+def _unseen(units: Units, labels: Labels, confidence: float) -> tuple[float, int]:
+    """Return the largest error rate that m units without an error leave possible, and m.
+
+    m is the number of units that hold the rarest class: m disjoint sets of one image per class are m independent
+    trials, and m successes in m trials leave a rate of 1 - (alpha / 2) ** (1 / m) possible (Clopper & Pearson
+    1934; the "rule of three" is its approximation 3 / m at one-sided 95 %). So an AUC of 1 on 20 positives is
+    given as 0.83 to 1. It is an exact bound for the AUC of two classes drawn by images; elsewhere a guide.
+    """
+    held = [len(np.unique(units.of_image[labels == label])) for label in np.unique(labels)]
+    return 1 - float(((1 - confidence) / 2) ** (1 / min(held))), min(held)
+
+
+def _judge(weights: Floats, probs: Probs, labels: Labels) -> Resamples:
+    """Return the metrics of resamples in which each image counts `weights` (N, b) times."""
+    num_classes = probs.shape[1]
+    predicted = probs.argmax(axis=1)
+    right = predicted == labels
+    support = _sum_by(weights, labels, num_classes)  # (b, C), as the next two
+    claimed = _sum_by(weights, predicted, num_classes)
+    correct = _sum_by(weights[right], labels[right], num_classes)
+    recall, precision = _divide(correct, support), _divide(correct, claimed)
+    f1 = _divide(2 * correct, support + claimed)
+    areas = [
+        _weighted_area(weights, probs[:, index], labels == index)
+        for index in (range(1, 2) if num_classes == 2 else range(num_classes))
+    ]
+    return Resamples(
+        metrics={
+            "accuracy": correct.sum(axis=1) / weights.sum(axis=0),
+            "balanced_accuracy": _mean_of_defined(recall),
+            "macro_f1": _mean_of_defined(f1),
+            "auc": np.mean(areas, axis=0),
+        },
+        recall=recall,
+        precision=precision,
+    )
+
+
+def _weighted_area(weights: Floats, scores: NDArray[Any], positive: NDArray[np.bool_]) -> Floats:
+    """Return the AUC (b,) under each column of `weights`, by one sort of the scores; NaN without both sides."""
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    negatives = np.zeros((len(scores) + 1, weights.shape[1]))
+    np.cumsum(np.where(positive[order, None], 0.0, weights[order]), axis=0, out=negatives[1:])
+    first, last = (np.searchsorted(ordered, scores[positive], side=side) for side in ("left", "right"))
+    below = (negatives[first] + negatives[last]) / 2  # (positives, b); half of a tie lies below
+    drawn = weights[positive]
+    ordered_pairs: Floats = np.einsum("nb,nb->b", below, drawn)
+    return _divide(ordered_pairs, drawn.sum(axis=0) * negatives[-1])
+
+
+def _sum_by(weights: Floats, codes: Labels, num_codes: int) -> Floats:
+    """Return (b, num_codes): the sum of `weights` (n, b) over the rows of each code."""
+    sums = np.zeros((weights.shape[1], num_codes))
+    if len(codes):
+        order = np.argsort(codes, kind="stable")
+        starts = np.flatnonzero(np.append(True, np.diff(codes[order]) != 0))
+        sums[:, codes[order][starts]] = np.add.reduceat(weights[order], starts, axis=0).T
+    return sums
+
+
+def _divide(part: Floats, whole: Floats) -> Floats:
+    shares: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return shares
+
+
+def _mean_of_defined(values: Floats) -> Floats:
+    """Return the mean (b,) over the columns that are not NaN; every row has one."""
+    defined = ~np.isnan(values)
+    return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
