@@ -21,8 +21,8 @@ from fitwell.files import read_json_lines
 from fitwell.training.session import continue_run
 
 SEEDS = (0, 1, 2, 3, 4)
-MODULES = 12  # of 44: the uncached half takes its time
-EPOCHS = 12
+MODULES = 8  # of 44: the uncached half takes its time
+EPOCHS = 10
 VIEWS = 2
 
 
@@ -31,7 +31,7 @@ def train(dataset, seed, cache):
         "seed": seed,
         "phases": [{"name": "head", "train": "head", "epochs": EPOCHS, "learning_rate": 2e-3, "warmup_epochs": 1}],
         "augment.views": VIEWS,
-        "split.val_fraction": 0.3,
+        "split.val_fraction": 0.25,
         "execution.cache": cache,
         "execution.precision": "float32",
         "execution.memory_format": "channels_last",

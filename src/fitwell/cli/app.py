@@ -19,7 +19,11 @@ from fitwell.errors import FitwellError
 BUG = 70
 USAGE = 2
 
-app = App(name="fitwell", help="Turn labelled images into a classifier you can defend.", version_flags=["--version"])
+app = App(
+    name="fitwell",
+    help="Turn labelled images into a classifier you can defend.",
+    help_format="plaintext",  # markdown would cost a tenth of a second at every --help
+)
 app.command(demo.demo)
 app.command(train.train)
 app.command(train.resume)

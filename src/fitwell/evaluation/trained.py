@@ -39,9 +39,7 @@ class TrainedModel:
         Raises:
             DataError: when an image cannot be decoded; it is never passed over.
         """
-        source = ImageSource(
-            root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0
-        )
+        source = ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
         batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
         return predict_logits(
             self.network, load_batches(source, batches, epoch=0, workers=self.workers), len(paths), self.compute
@@ -69,5 +67,9 @@ def load_trained(run: RunFolder) -> TrainedModel:
     compute = compute_of(recipe)
     compute.move_module(network)
     return TrainedModel(
-        network, TypeAdapter(Preprocessing).validate_python(record["preprocessing"]), classes, compute, int(recipe.execution.workers)
+        network,
+        TypeAdapter(Preprocessing).validate_python(record["preprocessing"]),
+        classes,
+        compute,
+        int(recipe.execution.workers),
     )

@@ -127,15 +127,16 @@ class _Session:
         phase = self.recipe.phases[index]
         if self.progress.phase != index:
             self.progress.start_phase(index)
-            self._checkpoint_phase_start()
+            self._save(optimizer_state=None)
         set_trainable(self.network, phase.train)
         optimizer = build_optimizer(self.network, self.recipe.optimizer)
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
             self._optimizer_state = None
-        steps_per_epoch = len(self._batches())
-        started = PhaseStarted(phase.name, self._describe(phase), phase.epochs, steps_per_epoch, self.progress.step)
-        notify(self.observers, started)
+        steps_per_epoch = len(epoch_batches(len(self._data.train), self._data.batch_size, seed=0, epoch=0))
+        total, trained = count_parameters(self.network)
+        trains = f"{trained:,} of {total:,} parameters"
+        notify(self.observers, PhaseStarted(phase.name, trains, phase.epochs, steps_per_epoch, self.progress.step))
         try:
             data = self._phase_data(phase)
         except _Stop:
@@ -270,9 +271,6 @@ class _Session:
         self._best_weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         self._best_is_saved = False
 
-    def _checkpoint_phase_start(self) -> None:
-        self._save(optimizer_state=None)
-
     def _save(self, optimizer_state: dict[str, Any] | None) -> None:
         if not self._best_is_saved and self._best_weights is not None:
             save_best(self.run, self._best_weights)
@@ -294,13 +292,6 @@ class _Session:
             "recipe": recipe_hash(self.recipe),
             "split": split_hash(self._images),
         }
-
-    def _describe(self, phase: Phase) -> str:
-        total, trained = count_parameters(self.network)
-        return f"{trained:,} of {total:,} parameters"
-
-    def _batches(self) -> list[NDArray[np.int64]]:
-        return epoch_batches(len(self._data.train), self._data.batch_size, seed=0, epoch=0)
 
     def _part(self, split: str) -> pd.DataFrame:
         return self._images[self._images["split"] == split]
