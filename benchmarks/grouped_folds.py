@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from result import mean_interval, write_result
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -24,12 +23,12 @@ from sklearn.preprocessing import StandardScaler
 from fitwell import classifier
 from fitwell.data.demo import elpv_dataset
 from fitwell.data.loader import ImageSource, load_batches
-from fitwell.data.split import read_split
 from fitwell.evaluation.predict import run_module
 from fitwell.evaluation.trained import load_trained
 from fitwell.model.network import build_network
 from fitwell.model.weights import WHEEL_BACKBONE, load_backbone
 from fitwell.training.phase_data import in_order
+from fitwell.training.session import continue_run
 
 FOLDS = 4
 
@@ -54,6 +53,20 @@ def with_split(dataset, test, labels, groups):
     return replace(dataset, images=dataset.images.assign(split=split))
 
 
+def train_fold(dataset, recipe):
+    """Train on the dataset's split; return the model and its AUC on the test images."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = classifier.prepare(dataset, classifier.read_settings(recipe, {}))
+        run = classifier.start(prepared, Path(folder), "fold")
+        continue_run(run)
+        model = load_trained(run)
+    test = dataset.images[dataset.images["split"] == "test"]
+    logits = model.logits(dataset.root, list(test["path"]))
+    functional = model.classes.index("functional")
+    scores = logits[:, functional] - logits[:, 1 - functional]
+    return model, float(roc_auc_score(test["label"] == "functional", scores))
+
+
 def main() -> None:
     recipe = sys.argv[1] if len(sys.argv) > 1 else "auto"
     dataset = elpv_dataset()
@@ -62,32 +75,21 @@ def main() -> None:
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels, groups)
     features, rows = None, []
     for fold, (rest, test) in enumerate(folds):
-        with tempfile.TemporaryDirectory() as folder:
-            prepared = classifier.prepare(
-                with_split(dataset, test, labels, groups), classifier.read_settings(recipe, {})
-            )
-            run = classifier.start(prepared, Path(folder), f"fold{fold}")
-            test_metrics = classifier.train(run)["metrics"]
-            if features is None:
-                features = frozen_features(dataset, load_trained(run))
-            assert sorted(read_split(run.split).query("split == 'test'")["path"]) == sorted(
-                dataset.images["path"].to_numpy()[test]
-            )
+        model, fitwell_auc = train_fold(with_split(dataset, test, labels, groups), recipe)
+        if features is None:
+            features = frozen_features(dataset, model)
         regression = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=5000))
         regression.fit(features[rest], labels[rest])
-        auc = float(roc_auc_score(labels[test], regression.predict_proba(features[test])[:, 1]))
-        fitwell_auc = test_metrics["auc"]["value"]
-        rows.append({"fold": fold, "num_test": len(test), "regression_auc": auc, "fitwell_auc": fitwell_auc})
+        regression_auc = float(roc_auc_score(labels[test], regression.predict_proba(features[test])[:, 1]))
+        rows.append({"fold": fold, "num_test": len(test), "regression_auc": regression_auc, "fitwell_auc": fitwell_auc})
         print(rows[-1], file=sys.stderr)
-    differences = [row["fitwell_auc"] - row["regression_auc"] for row in rows]
     write_result(
         "grouped_folds",
         {
             "recipe": recipe,
-            "threads": torch.get_num_threads(),
             "fitwell_auc": mean_interval([row["fitwell_auc"] for row in rows]),
             "regression_auc": mean_interval([row["regression_auc"] for row in rows]),
-            "paired_difference": mean_interval(differences),
+            "paired_difference": mean_interval([row["fitwell_auc"] - row["regression_auc"] for row in rows]),
             "folds": rows,
         },
     )
