@@ -6,11 +6,11 @@ once per image view, by the blocks that no phase of the run trains. The loop can
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -125,8 +125,8 @@ def affordable_views(network: Network, data: RunData, *, boundary: int, asked: i
 
 
 def free_memory_bytes() -> int:
-    """Return the memory that the system could hand out now."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Return the memory that the system could hand out now, its file cache included."""
+    return int(psutil.virtual_memory().available)
 
 
 def in_order(num_images: int, batch_size: int = EXTRACTION_BATCH) -> list[NDArray[np.int64]]:
