@@ -18,7 +18,7 @@ from fitwell.files import read_json_lines, sha256_of_file
 from fitwell.recipe.schema import Execution, Phase
 from fitwell.run_folder import RunFolder
 from fitwell.training.checkpoint import load_checkpoint
-from fitwell.training.observer import Action, EpochDone, Extracted, PhaseEnded, StepDone
+from fitwell.training.observer import Action, EpochDone, Extracted, PhaseEnded, StepDone, Validated
 from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
 from pictures import tiny_recipe, write_pictures
@@ -113,7 +113,7 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_weights(new_run, step):
     assert records(whole) == records(stopped)
 
 
-@pytest.mark.parametrize("kind", [Extracted, EpochDone])
+@pytest.mark.parametrize("kind", [Extracted, Validated, EpochDone])
 def test_a_stop_between_steps_is_heard_too(new_run, kind):
     whole, stopped = new_run(), new_run()
     continue_run(whole)

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from fitwell.errors import RunError
 from fitwell.evaluation.metrics import all_metrics, higher_is_better, recall_per_class, softmax
-from fitwell.evaluation.predict import predict_logits
+from fitwell.evaluation.predict import Batches, predict_logits
 from fitwell.model.compute import Compute
 from fitwell.model.network import Network
 from fitwell.recipe.schema import Phase, Recipe
 from fitwell.training.loss import weighted_cross_entropy
-from fitwell.training.observer import EpochDone, Observer, StepDone, notify
+from fitwell.training.observer import EpochDone, Observer, StepDone, StopAsked, Validated, notify
 from fitwell.training.optimizer import clip_gradients, set_learning_rate
 from fitwell.training.phase_data import PhaseData
 from fitwell.training.schedule import Schedule
@@ -149,7 +149,11 @@ def train_phase(
             checkpoint(False)
 
         trained_seconds = time.monotonic() - started
-        record = _validate(work, progress, learning_rate_of=optimizer)
+        try:
+            record = _validate(work, progress, optimizer, observers)
+        except StopAsked:
+            checkpoint(True)
+            return None
         record["seconds"] = {"train": trained_seconds, "val": time.monotonic() - started - trained_seconds}
         record["images_per_second"] = (progress.num_seen - seen_before) / trained_seconds
         record["best"] = _judge(record["val"][settings.select.metric], work, progress)
@@ -182,10 +186,22 @@ def _seed_dropout(seed: int, device: str) -> None:
         torch.mps.manual_seed(seed)
 
 
-def _validate(work: PhaseWork, progress: Progress, *, learning_rate_of: torch.optim.Optimizer) -> dict[str, Any]:
+def _validate(
+    work: PhaseWork, progress: Progress, optimizer: torch.optim.Optimizer, observers: Sequence[Observer]
+) -> dict[str, Any]:
     """Return the epoch's record, with val numbers from the same code as the final verdict."""
+    num_val, done = len(work.val_labels), 0
+
+    def watched() -> Batches:
+        nonlocal done
+        for inputs, indices in work.data.val_batches():
+            yield inputs, indices
+            done += len(indices)
+            if notify(observers, Validated(work.phase.name, done, num_val)):
+                raise StopAsked
+
     work.network.eval()
-    logits = predict_logits(work.data.module, work.data.val_batches(), len(work.val_labels), work.compute)
+    logits = predict_logits(work.data.module, watched(), num_val, work.compute)
     probs = softmax(logits)
     return {
         "kind": "epoch",
@@ -198,7 +214,7 @@ def _validate(work: PhaseWork, progress: Progress, *, learning_rate_of: torch.op
         },
         "val": all_metrics(probs, work.val_labels),
         "val_per_class": dict(zip(work.classes, recall_per_class(probs, work.val_labels), strict=True)),
-        "learning_rate": {str(group["part"]): group["lr"] for group in learning_rate_of.param_groups},
+        "learning_rate": {str(group["part"]): group["lr"] for group in optimizer.param_groups},
     }
 
 

@@ -10,6 +10,10 @@ from typing import Any, Protocol
 from torch import Tensor
 
 
+class StopAsked(Exception):  # noqa: N818 - a request, not an error
+    """An observer asked to stop in the middle of a pass over images."""
+
+
 class Action(Enum):
     """What an observer can ask for."""
 
@@ -49,6 +53,15 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class Validated:
+    """`done` of `total` val images went through the network."""
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class EpochDone:
     """One epoch with its val numbers: the epoch record of history.jsonl."""
 
@@ -63,7 +76,7 @@ class PhaseEnded:
     reason: str
 
 
-Event = PhaseStarted | Extracted | StepDone | EpochDone | PhaseEnded
+Event = PhaseStarted | Extracted | StepDone | Validated | EpochDone | PhaseEnded
 
 
 class Observer(Protocol):

@@ -32,7 +32,7 @@ from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
 from fitwell.training.history import forget_after, recording_history, recording_tensorboard
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.loss import balanced_class_weights
-from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, notify
+from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, StopAsked, notify
 from fitwell.training.optimizer import build_optimizer
 from fitwell.training.phase_data import (
     ActivationCache,
@@ -89,10 +89,6 @@ def continue_run(
         session.finish()
 
 
-class _Stop(Exception):  # noqa: N818 - a request, not an error
-    """An observer asked to stop while activations were extracted."""
-
-
 class _Session:
     """The weights, the optimizer and the progress of a run in this process."""
 
@@ -139,7 +135,7 @@ class _Session:
         notify(self.observers, PhaseStarted(phase.name, trains, phase.epochs, steps_per_epoch, self.progress.step))
         try:
             data = self._phase_data(phase)
-        except _Stop:
+        except StopAsked:
             return None
         work = self._work(phase, index, data, steps_per_epoch)
 
@@ -207,7 +203,7 @@ class _Session:
 
         def on_batch(done: int, total: int) -> None:
             if notify(self.observers, Extracted(phase.name, done, total)):
-                raise _Stop
+                raise StopAsked
 
         if self._cache is None:
             self._cache = fill_cache(
