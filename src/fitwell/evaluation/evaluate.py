@@ -1,0 +1,294 @@
+"""From the logits of one split to its folder: predictions, metrics with intervals, confusion matrix, pictures.
+
+Everything the report says about a split is in metrics.json. Never reaches torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fitwell.errors import DataError
+from fitwell.evaluation.charts import confusion_chart, roc_chart
+from fitwell.evaluation.intervals import (
+    BOOTSTRAPPED,
+    Interval,
+    Resamples,
+    Units,
+    find_units,
+    interval_of,
+    resample,
+    wilson_interval,
+)
+from fitwell.evaluation.metrics import all_metrics, confusion_matrix, per_class, roc_curve, softmax
+from fitwell.files import write_bytes, write_json, write_text
+from fitwell.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONFIDENCE = 0.95
+FEWEST_FOR_A_CLAIM = 20  # images of a slice; below, its numbers are shown as too few to speak for
+FEW_GROUPS = 10  # below, an interval over groups is itself uncertain
+MOST_SLICE_VALUES = 40  # a column with more is a measurement or an id, not a slice
+MOST_ROC_POINTS = 400  # in metrics.json and its picture
+KNOWN_COLUMNS = frozenset({"id", "path", "label", "group", "split", "sha256", "weight", "width", "height"})
+SPREADSHEET_TRIGGERS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One set of judged images.
+
+    Attributes:
+        probs: (N, C). labels: (N,). groups: (N,) names, or None when images are independent.
+    """
+
+    probs: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    groups: NDArray[Any] | None
+
+    def only(self, chosen: NDArray[np.bool_]) -> Judged:
+        """Return the images that `chosen` (N,) names."""
+        groups = None if self.groups is None else self.groups[chosen]
+        return Judged(self.probs[chosen], self.labels[chosen], groups)
+
+    @property
+    def num_groups(self) -> int | None:
+        """Return how many groups there are; None when images are independent."""
+        return None if self.groups is None else len(set(self.groups.tolist()))
+
+
+def write_evaluation(
+    run: RunFolder,
+    split: str,
+    images: pd.DataFrame,
+    logits: NDArray[np.floating[Any]],
+    classes: tuple[str, ...],
+    *,
+    majority: str,
+) -> dict[str, Any]:
+    """Write `evaluation/<split>/` of `run` and return what metrics.json holds.
+
+    Args:
+        split: the name of the folder; test, val, or another name for other images.
+        images: N rows of split.csv. logits: (N, C) in the same order. classes: C names, in the order of logits.
+        majority: the most frequent class of train; always answering it is the baseline.
+
+    Raises:
+        DataError: without images, when a label is no class of the run, or when a prediction is not finite.
+    """
+    judged = _judge_input(images, logits, classes)
+    folder = run.evaluation(split)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    matrix = confusion_matrix(judged.probs, judged.labels)
+    metrics = {
+        "split": split,
+        "num_images": len(judged.labels),
+        "num_groups": judged.num_groups,
+        "classes": list(classes),
+        "class_counts": dict(zip(classes, matrix.sum(axis=1).tolist(), strict=True)),
+        "confidence": CONFIDENCE,
+        **_with_intervals(judged, classes),
+        "baseline": _baseline(judged, classes, majority),
+        "confusion": matrix.tolist(),
+        "roc": _roc(judged, classes),
+        **_slices(judged, images),
+    }
+    metrics["notes"] = _notes(metrics)
+    write_bytes(folder / "predictions.parquet", _predictions(images, judged.probs, classes))
+    write_text(folder / "confusion.csv", _confusion_csv(matrix, classes))
+    write_text(folder / "figures" / "confusion.svg", confusion_chart(matrix, classes))
+    _write_roc(folder / "figures" / "roc.svg", metrics)
+    write_json(folder / "metrics.json", metrics)  # last: who finds it finds the rest
+    return metrics
+
+
+def slice_columns(images: pd.DataFrame) -> list[str]:
+    """Return the columns that divide the images for the report."""
+    return [str(name) for name in images.columns if name not in KNOWN_COLUMNS]
+
+
+def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classes: tuple[str, ...]) -> Judged:
+    if not len(images):
+        raise DataError(found="0 images to judge.", expected="at least one.", fix="name a split that holds images.")
+    if logits.shape != (len(images), len(classes)):
+        raise ValueError(f"logits have shape {logits.shape}, expected ({len(images)}, {len(classes)}).")
+    unknown = sorted(set(images["label"]) - set(classes))
+    if unknown:
+        raise DataError(
+            found=f"{len(unknown)} label(s) that the run does not know: {unknown[:10]}.",
+            expected=f"only classes of the run: {list(classes)}.",
+            fix="rename the labels, or train a run that knows these classes.",
+        )
+    sick = ~np.isfinite(logits).all(axis=1)
+    if sick.any():
+        raise DataError(
+            found=f"{int(sick.sum())} of {len(images)} predictions are not finite, the first for "
+            f"{images['path'].iloc[int(sick.argmax())]}.",
+            expected="a number for every class.",
+            fix="train again with a smaller learning rate: these weights cannot be judged.",
+        )
+    code = {name: index for index, name in enumerate(classes)}
+    labels = np.array([code[label] for label in images["label"]], dtype=np.int64)
+    groups = np.array(images["group"].astype(str).tolist()) if "group" in images.columns else None
+    return Judged(softmax(logits), labels, groups)
+
+
+def _with_intervals(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return `metrics` and `per_class`, from one set of resamples."""
+    units = find_units(judged.labels, judged.groups)
+    drawn = resample(judged.probs, judged.labels, units)
+    rows = per_class(judged.probs, judged.labels, classes)
+    for index, row in enumerate(rows):
+        for name, total, values in (
+            ("recall", row["support"], drawn.recall[:, index]),
+            ("precision", row["predicted"], drawn.precision[:, index]),
+        ):
+            interval = (
+                _wilson(row["correct"], total)
+                if judged.groups is None
+                else interval_of(values, row[name], units, labels=judged.labels, confidence=CONFIDENCE)
+            )
+            row[name] = _entry(row[name], interval)
+    return {"metrics": _headline(judged, units, drawn), "per_class": rows}
+
+
+def _headline(judged: Judged, units: Units, drawn: Resamples) -> dict[str, dict[str, Any]]:
+    """Return every metric as {value, interval, method, num_left_out}."""
+    entries = {}
+    for name, value in all_metrics(judged.probs, judged.labels).items():
+        if name not in BOOTSTRAPPED:
+            interval = None
+        elif name == "accuracy" and judged.groups is None:
+            right = int((judged.probs.argmax(axis=1) == judged.labels).sum())
+            interval = _wilson(right, len(judged.labels))
+        else:
+            interval = interval_of(drawn.metrics[name], value, units, labels=judged.labels, confidence=CONFIDENCE)
+        entries[name] = _entry(value, interval)
+    return entries
+
+
+def _wilson(successes: int, total: int) -> Interval:
+    return Interval(*wilson_interval(successes, total, CONFIDENCE), f"Wilson, {successes} of {total} images")
+
+
+def _entry(value: float | None, interval: Interval | None) -> dict[str, Any]:
+    if value is None or interval is None:
+        return {"value": value, "interval": None}
+    return {
+        "value": value,
+        "interval": [interval.low, interval.high],
+        "method": interval.method,
+        "num_left_out": interval.num_left_out,
+    }
+
+
+def _baseline(judged: Judged, classes: tuple[str, ...], majority: str) -> dict[str, Any]:
+    """Return what always answering `majority` would reach on the same images."""
+    constant = np.zeros_like(judged.probs)
+    constant[:, classes.index(majority)] = 1.0
+    always = Judged(constant, judged.labels, judged.groups)
+    units = find_units(judged.labels, judged.groups)
+    drawn = resample(constant, judged.labels, units)
+    return {
+        "label": majority,
+        "accuracy": _headline(always, units, drawn)["accuracy"],
+        "balanced_accuracy": 1 / len(classes),
+        "auc": 0.5,
+    }
+
+
+def _slices(judged: Judged, images: pd.DataFrame) -> dict[str, Any]:
+    """Return accuracy and balanced accuracy for every value of every slice column."""
+    rows, left_out = [], []
+    for column in slice_columns(images):
+        cells = np.array(images[column].fillna("").astype(str).tolist())
+        values = sorted(set(cells.tolist()))
+        if len(values) > MOST_SLICE_VALUES:
+            left_out.append({"column": column, "num_values": len(values)})
+            continue
+        rows += [{"column": column, "value": value, **_slice(judged.only(cells == value))} for value in values]
+    return {"slices": rows, "slices_left_out": left_out}
+
+
+def _slice(part: Judged) -> dict[str, Any]:
+    units = find_units(part.labels, part.groups)
+    entries = _headline(part, units, resample(part.probs, part.labels, units))
+    return {
+        "num_images": len(part.labels),
+        "num_groups": part.num_groups,
+        "enough": len(part.labels) >= FEWEST_FOR_A_CLAIM,
+        "accuracy": entries["accuracy"],
+        "balanced_accuracy": entries["balanced_accuracy"],
+        "auc": entries["auc"],
+    }
+
+
+def _roc(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any] | None:
+    if len(classes) != 2 or len(np.unique(judged.labels)) < 2:
+        return None
+    points = roc_curve(judged.probs[:, 1], judged.labels == 1)
+    kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), MOST_ROC_POINTS)).round().astype(int))
+    return {"positive": classes[1], "points": points[kept].round(6).tolist()}
+
+
+def _write_roc(path: Path, metrics: dict[str, Any]) -> None:
+    if metrics["roc"] is None:
+        path.unlink(missing_ok=True)  # of an evaluation of the same name before
+        return
+    area = metrics["metrics"]["auc"]["value"]
+    write_text(path, roc_chart(np.array(metrics["roc"]["points"]), positive=metrics["roc"]["positive"], area=area))
+
+
+def _notes(metrics: dict[str, Any]) -> list[str]:
+    """Return what limits the numbers, one sentence each."""
+    notes = []
+    num_groups = metrics["num_groups"]
+    if num_groups is not None and num_groups < FEW_GROUPS:
+        notes.append(
+            f"There are only {num_groups} groups: images of a group are alike, so the intervals are wide and "
+            "themselves uncertain. More groups would help more than more images."
+        )
+    missing = [name for name, count in metrics["class_counts"].items() if count == 0]
+    if missing:
+        notes.append(f"No image shows {', '.join(missing)}: nothing can be said about it, and the AUC is not defined.")
+    left_out = max(entry.get("num_left_out", 0) for entry in metrics["metrics"].values())
+    if left_out:
+        notes.append(f"{left_out} resamples lacked a class and were left out of the intervals of the AUC.")
+    return notes
+
+
+def _predictions(images: pd.DataFrame, probs: NDArray[np.float64], classes: tuple[str, ...]) -> bytes:
+    """Return predictions.parquet: id, path, label, group, predicted, confidence, p_<class>..., slices."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    chosen = probs.argmax(axis=1)
+    columns: dict[str, Any] = {name: images[name].astype(str).tolist() for name in ("id", "path", "label")}
+    columns["group"] = images["group"].astype(str).tolist() if "group" in images.columns else [""] * len(images)
+    columns["predicted"] = [classes[index] for index in chosen]
+    columns["confidence"] = probs.max(axis=1)
+    columns |= {f"p_{name}": probs[:, index] for index, name in enumerate(classes)}
+    for name in slice_columns(images):
+        free = name if name not in columns else f"slice_{name}"
+        columns[free] = images[name].fillna("").astype(str).tolist()
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def _confusion_csv(matrix: NDArray[np.int64], classes: tuple[str, ...]) -> str:
+    """Return the counts as CSV; a name that a spreadsheet would run as a formula starts with an apostrophe."""
+    names = [f"'{name}" if name.startswith(SPREADSHEET_TRIGGERS) else name for name in classes]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(["actual (rows) / predicted (columns)", *names])
+    writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+    return buffer.getvalue()
