@@ -58,6 +58,9 @@ STYLE: Any = {  # keys of rcParams, which mypy would want spelled as literals
 }
 
 
+BESIDE_TITLE: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.985), "borderaxespad": 0, "ncols": 2}
+
+
 def learning_curves(epochs: Sequence[dict[str, Any]], *, metric: str, best_step: int | None) -> str:
     """Draw train and val loss, and the val `metric` that chose the epoch, over all phases.
 
@@ -72,13 +75,13 @@ def learning_curves(epochs: Sequence[dict[str, Any]], *, metric: str, best_step:
         _draw_lines(scores, epochs, {f"val {spell(metric)}": ("val", metric)}, colors=(ORANGE,))
         better = "lower" if metric == "log_loss" else "higher"
         scores.set_title(f"Validation {spell(metric)} ({better} is better)")
-        for axes in (losses, scores):
+        for axes, height in ((losses, 0.93), (scores, 0.12)):  # where curves that go well leave room
             _mark_phases(axes, epochs)
-            _mark_best(axes, epochs, best_step)
+            _mark_best(axes, epochs, best_step, height=height)
             axes.set_xlabel("epoch, over all phases")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.margins(y=0.15)
-        losses.legend(loc="upper right", ncols=2)
+        losses.legend(**BESIDE_TITLE)
 
     return _draw(draw, (9.2, 3.1))
 
@@ -97,7 +100,7 @@ def learning_rate_curve(records: Sequence[dict[str, Any]]) -> str:
         axes.set_xlabel("optimizer step")
         axes.set_ylim(bottom=0)
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-        axes.legend(loc="upper right")
+        axes.legend(**BESIDE_TITLE)
 
     return _draw(draw, (9.2, 2.4))
 
@@ -163,7 +166,8 @@ def inline(svg: str, name: str, description: str) -> str:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = svg.replace(f": {INK}", ": currentColor").replace(f": {PAPER}", ": none")
+    for drawn, shown in ((INK, "currentColor"), (PAPER, "none"), (BLUE, "var(--blue)")):
+        svg = svg.replace(f": {drawn}", f": {shown}")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)
 
@@ -232,12 +236,12 @@ def _mark_phases(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
         axes.text(middle, 0.01, shorten(names[start]), **place, fontsize=8.5, alpha=0.75)
 
 
-def _mark_best(axes: Axes, epochs: Sequence[dict[str, Any]], best_step: int | None) -> None:
+def _mark_best(axes: Axes, epochs: Sequence[dict[str, Any]], best_step: int | None, *, height: float) -> None:
     found = [index for index, epoch in enumerate(epochs, start=1) if epoch["step"] == best_step]
     if found:
         axes.axvline(found[-1], color=GREEN, linewidth=1.4, linestyle="-.")
-        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "va": "bottom", "ha": "right"}
-        axes.text(found[-1], 0.1, "kept ", **place, fontsize=8.5, color=GREEN)
+        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "va": "center", "ha": "right"}
+        axes.text(found[-1] - 0.01 * len(epochs), height, "kept", **place, fontsize=8.5, color=GREEN)
 
 
 def _shade(shares: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -251,9 +255,9 @@ def _write_cells(axes: Axes, matrix: NDArray[np.int64], shares: NDArray[np.float
     few = len(matrix) <= 6
     for row, column in np.ndindex(*matrix.shape):
         # Not INK: the cell's own shade stays the same on a dark page.
-        color = "#ffffff" if shares[row, column] > 0.55 else "#10202e"
+        color = "#ffffff" if shares[row, column] > 0.72 else "#10202e"
         text = f"{matrix[row, column]:,}"
         place: dict[str, Any] = {"ha": "center", "color": color}
-        axes.text(column, row, text, **place, va="bottom" if few else "center", fontsize=12 if few else 8)
+        axes.text(column, row, text, **place, va="bottom" if few else "center", fontsize=12 if few else 9)
         if few:
             axes.text(column, row + 0.08, f"{shares[row, column]:.0%}", **place, va="top", fontsize=9)

@@ -24,7 +24,7 @@ EXPLANATIONS = {
     "auc": "how well its scores put the classes in order",
     "balanced_accuracy": "mean share found of each class",
     "accuracy": "share of images named rightly",
-    "macro_f1": "mean over classes of finding and not overcalling",
+    "macro_f1": "finding each class without overcalling it",
 }
 
 
@@ -133,7 +133,7 @@ def _say_order(metrics: dict[str, Any]) -> str:
 def _say_recall(metrics: dict[str, Any]) -> str:
     share = 100 * metrics["metrics"]["balanced_accuracy"]["value"]
     chance = 100 * metrics["baseline"]["balanced_accuracy"]
-    return f"Averaged over the classes, it recognises {share:.0f} of 100 images; guessing would reach {chance:.0f}."
+    return f"Averaged over the classes, it recognises {share:.0f} of 100 images; guessing would reach {chance:.3g}."
 
 
 def _say_accuracy(metrics: dict[str, Any]) -> str:

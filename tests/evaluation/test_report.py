@@ -1,0 +1,355 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fitwell.data.split import write_split
+from fitwell.evaluation.evaluate import write_evaluation
+from fitwell.evaluation.report import (
+    describe_verdict,
+    format_interval,
+    format_number,
+    format_size,
+    write_report,
+)
+from fitwell.files import to_json
+from fitwell.run_folder import RunFolder
+
+RECIPE = """\
+version: 1
+description: A recipe.
+model: {backbone: lite0}
+resolved:
+  - {key: images.size, asked: auto, used: 224, reason: The weights were trained at it.}
+"""
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Reads a page as a browser would: which tags it has, whether they nest, and the text people see."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.attributes, self.words, self.open = [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "svg"} & set(self.open):
+            self.words.append(data)
+
+
+def make_split(classes=("cat", "dog"), num_images=90, *, groups=True):
+    rows = range(num_images)
+    images = pd.DataFrame(
+        {
+            "path": [f"{row:03}.png" for row in rows],
+            "label": [classes[row % len(classes)] for row in rows],
+            "split": [("train", "val", "test")[row * 3 // num_images] for row in rows],
+            "sha256": "0" * 64,
+            "site": ["roof" if row % 5 else "<b>field</b>" for row in rows],
+        }
+    )
+    return images.assign(group=[f"g{row // 6}" for row in rows]) if groups else images
+
+
+def make_run(path, *, images=None, state="finished", epochs=3, **changes):
+    run = RunFolder(path / "20260101-000000-birds")
+    run.path.mkdir()
+    images = make_split() if images is None else images
+    write_split(run.split, images)
+    run.recipe.write_text(RECIPE)
+    records = [
+        {
+            "kind": "epoch",
+            "phase": "head",
+            "epoch": epoch,
+            "step": epoch * 4,
+            "train": {"loss": 1 / epoch, "accuracy": 0.5},
+            "val": {"log_loss": 1 / epoch, "accuracy": 0.5, "balanced_accuracy": 0.5, "macro_f1": 0.5, "auc": 0.5},
+            "learning_rate": {"head": 1e-3},
+            "seconds": {"train": 2.0, "val": 1.0},
+            "best": epoch == 2,
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+    run.history.write_text("".join(to_json(record) + "\n" for record in records))
+    run.update(
+        **{
+            "id": run.id,
+            "name": "birds",
+            "state": state,
+            "created": "2026-01-01T00:00:00+00:00",
+            "exit": {"code": 0, "reason": "finished"},
+            "versions": {"python": "3.11.9", "fitwell": "0.1.0"},
+            "git": {"commit": "c0ffee", "dirty": True},
+            "machine": {"system": "Linux", "processor": "x86_64", "cores": 2},
+            "command": ["/usr/bin/fitwell", "train", "my birds"],
+            "data": {
+                "source": "my birds",
+                "classes": sorted(set(images["label"])),
+                "num_images": len(images),
+                "fingerprint": "f1f1",
+            },
+            "split": {"hash": "5a5a"},
+            "select": {"metric": "auc", "best": {"phase": "head", "epoch": 2, "step": 8, "value": 0.875}},
+            "test_openings": [{"time": "2026-01-01T00:00:00+00:00"}],
+            **changes,
+        }
+    )
+    return run
+
+
+def judge(run, split="test", *, images=None, gain=2.0):
+    images = make_split() if images is None else images
+    classes = tuple(sorted(set(images["label"])))
+    part = images[images["split"] == split].reset_index(drop=True)
+    part.insert(0, "id", part["path"])
+    logits = np.random.default_rng(0).normal(size=(len(part), len(classes)))
+    logits[np.arange(len(part)), [classes.index(label) for label in part["label"]]] += gain
+    return write_evaluation(run, split, part, logits, classes, majority=classes[0])
+
+
+def test_the_page_says_the_verdict_first_and_then_what_it_rests_on(tmp_path):
+    run = make_run(tmp_path)
+    judge(run, "val")
+    metrics = judge(run, "test")
+    write_report(run)
+    page = Page(run.report_html)
+    auc = metrics["metrics"]["auc"]
+    interval = "–".join(format_number(end) for end in auc["interval"])
+    order = [
+        "Better than guessing",
+        f"Test AUC {auc['value']:.3f} (95 % CI {interval}, 30 images in 5 groups)",
+        "Always answering “cat” would be right for 50",
+        "majority baseline 0.500",
+        "Where it is right and where it errs",
+        "Does it work equally well everywhere?",
+        "All evaluations of this run",
+        "What it learned from, and what it was judged on",
+        "How it was trained",
+        "Kept: epoch 2 of head, with the best validation AUC, 0.875.",
+        "images.size auto 224 The weights were trained at it.",
+        "fitwell train 'my birds' The command that repeats",
+        f"fitwell train 'my birds' --recipe {run.recipe}",
+        "my birds, 90 images",
+        "5a5a",
+        "c0ffee",
+    ]
+    places = [page.text.find(text) for text in order]
+    assert -1 not in places, order[places.index(-1)]
+    assert places == sorted(places)
+    assert page.tags.count("svg") == 4 + 4  # tiles, then curves, learning rate, confusion, ROC
+    assert "head: 3 epochs; 9 s of computing." in page.text
+    assert "Groups 5 5 5" in page.text
+
+
+def test_the_page_holds_no_script_and_asks_nothing_of_the_network(tmp_path):
+    run = make_run(tmp_path)
+    judge(run)
+    write_report(run)
+    page = Page(run.report_html)
+    assert not {"script", "link", "iframe", "img", "object", "embed", "form"} & set(page.tags)
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert ("content", policy) in page.attributes
+    links = [value for name, value in page.attributes if name in ("src", "href", "xlink:href")]
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+    assert not re.search(r"@import|url\((?!#)", run.report_html.read_text())
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+
+
+def test_ids_on_the_page_are_distinct(tmp_path):
+    run = make_run(tmp_path)
+    judge(run)
+    write_report(run)
+    ids = [value for name, value in Page(run.report_html).attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_names_of_strangers_are_shown_and_never_become_tags(tmp_path):
+    classes = ("<img src=x onerror=alert(1)>", '"><script>alert(2)</script>', "$x^2$ {{ 7 * 7 }}")
+    images = make_split(classes)
+    run = make_run(tmp_path, images=images, name="<script>alert(3)</script>", command=["<b>", "x"])
+    judge(run, images=images)
+    write_report(run)
+    page = Page(run.report_html)
+    assert not {"script", "img", "b"} & set(page.tags)
+    for name in (*classes, "<script>alert(3)</script>", "<b>field</b>"):
+        assert name in page.text
+
+
+def test_a_slice_of_few_images_is_grey(tmp_path):
+    run = make_run(tmp_path)
+    metrics = judge(run)
+    assert [row["enough"] for row in metrics["slices"]] == [False, True]
+    write_report(run)
+    assert run.report_html.read_text().count('<tr class="few">') == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "record", "expected"),
+    [
+        ("running", None, "The run is not finished, so there is no evaluation."),
+        ("created", None, "The run is not finished, so there is no evaluation."),
+        ("interrupted", {"code": 130, "reason": "Ctrl-C"}, "The run was interrupted, so there is no evaluation."),
+        ("failed", {"code": 1, "reason": "loss <NaN>"}, "The run failed, so there is no evaluation."),
+        ("finished", {"code": 0, "reason": "finished"}, "no images have been judged, so nothing is claimed"),
+    ],
+)
+def test_a_run_without_evaluation_has_a_page_that_claims_nothing(tmp_path, state, record, expected):
+    run = make_run(tmp_path, state=state, exit=record)
+    write_report(run)
+    page = Page(run.report_html)
+    assert "Not judged yet" in page.text
+    assert expected in page.text
+    assert "How it was trained" in page.text
+    assert ("fitwell resume" in page.text) == (state in ("interrupted", "failed"))
+    assert ("fitwell evaluate" in page.text) == (state == "finished")
+    if record and record["code"]:
+        assert f"Why it ended {record['reason']}" in page.text
+    assert json.loads(run.report_json.read_text())["verdict"] is None
+
+
+def test_a_run_that_only_just_began_has_a_page(tmp_path):
+    run = RunFolder(tmp_path)
+    run.update(state="created")
+    write_report(run)
+    page = Page(run.report_html)
+    assert "Not judged yet" in page.text
+    assert "No epoch is recorded yet." in page.text
+    assert "svg" not in page.tags
+
+
+def test_validation_alone_is_called_optimistic(tmp_path):
+    run = make_run(tmp_path)
+    judge(run, "val")
+    write_report(run)
+    text = Page(run.report_html).text
+    assert "Validation AUC 0." in text
+    assert "somewhat optimistic; test images have not been judged yet" in text
+
+
+def test_a_second_look_at_the_test_images_is_shown(tmp_path):
+    run = make_run(tmp_path, test_openings=[{"time": "a"}, {"time": "b"}])
+    judge(run)
+    write_report(run)
+    assert "The test images have been looked at 2 times." in Page(run.report_html).text
+
+
+def test_more_than_two_classes_are_headed_by_balanced_accuracy_and_have_no_roc(tmp_path):
+    images = make_split(("cat", "dog", "owl"), groups=False)
+    run = make_run(tmp_path, images=images)
+    judge(run, images=images)
+    write_report(run)
+    page = Page(run.report_html)
+    assert "Test balanced accuracy 0." in page.text
+    assert "guessing would reach 33.3." in page.text
+    assert "AUC, against the rest" in page.text
+    assert "Every image counts as independent: no groups were given." in page.text
+    assert page.tags.count("svg") == 4 + 3
+
+
+def test_report_json_holds_what_the_page_shows(tmp_path):
+    run = make_run(tmp_path)
+    metrics = judge(run)
+    write_report(run)
+    content = json.loads(run.report_json.read_text())
+    assert content["schema_version"] == 1
+    assert content["headline"] == "test"
+    assert content["verdict"] == describe_verdict(metrics)
+    assert content["evaluations"]["test"]["metrics"] == metrics["metrics"]
+    assert content["split"]["totals"] == {"train": 30, "val": 30, "test": 30}
+    assert content["recipe"]["resolved"][0]["key"] == "images.size"
+    assert "resolved" not in content["recipe"]["text"]
+
+
+def test_an_epoch_trained_again_after_a_resume_counts_once(tmp_path):
+    run = make_run(tmp_path)
+    with run.history.open("a") as file:
+        file.write(run.history.read_text().splitlines()[-1] + "\n")
+    write_report(run)
+    assert len(json.loads(run.report_json.read_text())["epochs"]) == 3
+
+
+def test_step_records_draw_the_learning_rate_where_there_are_some(tmp_path):
+    run = make_run(tmp_path, epochs=1)
+    steps = [{"kind": "step", "phase": "head", "epoch": 1, "step": s, "learning_rate": {"head": s}} for s in (1, 777)]
+    with run.history.open("a") as file:
+        file.write("".join(to_json(step) + "\n" for step in steps))
+    write_report(run)
+    assert ">800<" in run.report_html.read_text()
+
+
+def make_metrics(low, high, *, value=0.6, classes=("cat", "dog")):
+    entry = {"value": value, "interval": [low, high]}
+    return {
+        "split": "holiday photos",
+        "classes": list(classes),
+        "num_images": 1,
+        "num_groups": 1,
+        "metrics": {"auc": entry, "balanced_accuracy": entry, "accuracy": {"value": 0.6, "interval": None}},
+        "baseline": {"label": "cat", "accuracy": {"value": 0.5}, "balanced_accuracy": 0.5, "auc": 0.5},
+    }
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "title"),
+    [
+        (0.51, 0.7, "Better than guessing"),
+        (0.5, 0.7, "Not shown to be better than guessing"),
+        (0.3, 0.49, "Worse than guessing"),
+    ],
+)
+def test_the_verdict_claims_no_more_than_its_interval_allows(low, high, title):
+    verdict = describe_verdict(make_metrics(low, high))
+    assert verdict["title"] == title
+    assert verdict["better"] == (title == "Better than guessing")
+    interval = f"{low:.3f}–{high:.3f}"
+    assert verdict["headline"] == f"holiday photos AUC 0.600 (95 % CI {interval}, 1 image in 1 group)"
+    assert verdict["sentences"] == [
+        "Shown one “dog” and one “cat” image, it ranks the “dog” one higher 60 times out of 100; "
+        "a coin would reach 50.",
+        "It names the right class for 60 of 100 images. Always answering “cat” would be right for 50 "
+        "and find nothing else.",
+    ]
+
+
+def test_without_an_interval_nothing_is_claimed():
+    metrics = make_metrics(0.9, 0.95)
+    metrics["metrics"]["auc"]["interval"] = None
+    verdict = describe_verdict(metrics)
+    assert verdict["title"] == "Not shown to be better than guessing"
+    assert verdict["headline"] == "holiday photos AUC 0.600 (1 image in 1 group)"
+
+
+def test_an_undefined_auc_gives_way_to_balanced_accuracy():
+    metrics = make_metrics(0.6, 0.7)
+    metrics["metrics"]["auc"] = {"value": None, "interval": None}
+    assert "balanced accuracy 0.600" in describe_verdict(metrics)["headline"]
+
+
+def test_numbers_below_one_are_never_rounded_to_one():
+    assert format_number(0.99996) == "0.99996"
+    assert format_number(1.0) == "1.000"
+    assert format_number(0.0002) == "0.0002"
+    assert format_number(None) == "not defined"
+    assert format_interval([0.99996, 1.0]) == "0.99996–1.000"
+    assert format_interval(None) == "no interval"
+    assert format_size({"num_images": 1200, "num_groups": None}) == "1,200 images"
