@@ -181,3 +181,10 @@ def test_importing_fitwell_and_asking_for_help_load_no_torch():
 def test_an_unknown_public_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Clasifier'"):
         fitwell.Clasifier  # noqa: B018
+
+
+def test_a_runs_own_files_repeat_it(fitted, tmp_path):
+    folder, root = fitted.run, fitted.run.read()["data"]["root"]
+    again = fitwell.Classifier(folder.recipe, runs_dir=tmp_path).fit(folder.split, image_root=root)
+    assert again.run.read()["split"]["hash"] == folder.read()["split"]["hash"]
+    assert again.run.best_weights.read_bytes() == folder.best_weights.read_bytes()

@@ -104,6 +104,7 @@ def make_run(path, *, images=None, state="finished", epochs=3, **changes):
             "command": ["/usr/bin/fitwell", "train", "my birds"],
             "data": {
                 "source": "my birds",
+                "root": "/pictures/my birds",
                 "classes": sorted(set(images["label"])),
                 "num_images": len(images),
                 "fingerprint": "f1f1",
@@ -148,7 +149,7 @@ def test_the_page_says_the_verdict_first_and_then_what_it_rests_on(tmp_path):
         "Kept: epoch 2 of head, with the best validation AUC, 0.875.",
         "images.size auto 224 The weights were trained at it.",
         "fitwell train 'my birds' The command that repeats",
-        f"fitwell train 'my birds' --recipe {run.recipe}",
+        f"fitwell train {run.split} --image-root '/pictures/my birds' --recipe {run.recipe}",
         "my birds, 90 images",
         "5a5a",
         "c0ffee",

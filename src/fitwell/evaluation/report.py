@@ -208,10 +208,10 @@ def _commands(run: RunFolder, record: dict[str, Any]) -> dict[str, str]:
     given = [str(part) for part in record.get("command") or ()]
     if given and Path(given[0]).name in ("fitwell", "__main__.py"):
         given[0] = "fitwell"
-    source = str(record.get("data", {}).get("source") or "DATA")
+    root = str(record.get("data", {}).get("root") or "FOLDER")
     return {
         "given": shlex.join(given),
-        "repeat": shlex.join(["fitwell", "train", source, "--recipe", str(run.recipe)]),
+        "repeat": shlex.join(["fitwell", "train", str(run.split), "--image-root", root, "--recipe", str(run.recipe)]),
         "resume": shlex.join(["fitwell", "resume", str(run.path)]),
     }
 
