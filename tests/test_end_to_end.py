@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from pictures import tiny_recipe, write_pictures
 
 from fitwell.cli.app import run
 from fitwell.data.index import index_dataset
@@ -11,6 +10,7 @@ from fitwell.recipe.read import write_recipe
 from fitwell.training.observer import Action, StepDone
 from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
+from pictures import tiny_recipe, write_pictures
 
 
 @pytest.fixture
