@@ -68,7 +68,7 @@ def learning_curves(epochs: Sequence[dict[str, Any]], *, metric: str, best_step:
         epochs: epoch records of history.jsonl, in order. best_step: step of the epoch that was kept.
     """
 
-    def draw(figure: Figure) -> None:
+    def _fill(figure: Figure) -> None:
         losses, scores = figure.subplots(1, 2)
         _draw_lines(losses, epochs, {"train": ("train", "loss"), "val": ("val", "log_loss")})
         losses.set_title("Loss (lower is better)")
@@ -83,13 +83,13 @@ def learning_curves(epochs: Sequence[dict[str, Any]], *, metric: str, best_step:
             axes.margins(y=0.15)
         losses.legend(**BESIDE_TITLE)
 
-    return _draw(draw, (9.2, 3.1))
+    return _draw(_fill, (9.2, 3.1))
 
 
 def learning_rate_curve(records: Sequence[dict[str, Any]]) -> str:
     """Draw the learning rate of head and backbone over steps, from records of history.jsonl that hold both."""
 
-    def draw(figure: Figure) -> None:
+    def _fill(figure: Figure) -> None:
         axes = figure.subplots()
         steps = [record["step"] for record in records]
         for part, color, dash in (("head", BLUE, "-"), ("backbone", ORANGE, "--")):
@@ -102,7 +102,7 @@ def learning_rate_curve(records: Sequence[dict[str, Any]]) -> str:
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
         axes.legend(**BESIDE_TITLE)
 
-    return _draw(draw, (9.2, 2.4))
+    return _draw(_fill, (9.2, 2.4))
 
 
 def confusion_chart(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
@@ -111,7 +111,7 @@ def confusion_chart(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [shorten(name) for name in classes]
 
-    def draw(figure: Figure) -> None:
+    def _fill(figure: Figure) -> None:
         axes = figure.subplots()
         axes.imshow(_shade(shares), interpolation="nearest")
         axes.grid(False)
@@ -132,14 +132,14 @@ def confusion_chart(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
             _write_cells(axes, matrix, shares)
 
     side = float(np.clip(1.6 + 0.62 * len(names), 3.7, 9))
-    return _draw(draw, (side + 0.5, side))
+    return _draw(_fill, (side + 0.5, side))
 
 
 def roc_chart(points: NDArray[np.float64], *, positive: str, area: float) -> str:
     """Draw a ROC curve (T, 2) of (false positive rate, true positive rate) for the class `positive`."""
     points = np.asarray(points)
 
-    def draw(figure: Figure) -> None:
+    def _fill(figure: Figure) -> None:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1.2)
         axes.plot(points[:, 0], points[:, 1], color=BLUE)
@@ -150,7 +150,7 @@ def roc_chart(points: NDArray[np.float64], *, positive: str, area: float) -> str
         axes.set_xlabel(f"others taken for {shorten(positive)} (share)")
         axes.set_ylabel(f"{shorten(positive)} found (share)")
 
-    return _draw(draw, (4.2, 3.84))
+    return _draw(_fill, (4.2, 3.84))
 
 
 def inline(svg: str, name: str, description: str) -> str:
