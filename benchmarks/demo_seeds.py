@@ -26,7 +26,7 @@ def main() -> None:
         test = json.loads(done.stdout)["test"]
         metrics = {name: test["metrics"][name] for name in METRICS}
         runs.append({"seed": seed, "seconds": round(seconds, 1), "num_images": test["num_images"], "test": metrics})
-    spread = {name: mean_interval([run["test"][name]["value"] for run in runs]) for name in METRICS}
+    spread = {name: mean_interval([run["test"][name]["value"] for run in runs], bounds=(0, 1)) for name in METRICS}
     seconds = mean_interval([run["seconds"] for run in runs])
     write_result("demo_seeds", {"spread_over_seeds": spread, "seconds": seconds, "runs": runs})
 

@@ -87,8 +87,8 @@ def main() -> None:
         "grouped_folds",
         {
             "recipe": recipe,
-            "fitwell_auc": mean_interval([row["fitwell_auc"] for row in rows]),
-            "regression_auc": mean_interval([row["regression_auc"] for row in rows]),
+            "fitwell_auc": mean_interval([row["fitwell_auc"] for row in rows], bounds=(0, 1)),
+            "regression_auc": mean_interval([row["regression_auc"] for row in rows], bounds=(0, 1)),
             "paired_difference": mean_interval([row["fitwell_auc"] - row["regression_auc"] for row in rows]),
             "folds": rows,
         },

@@ -14,15 +14,15 @@ from scipy import stats
 RESULTS = Path(__file__).parent / "results"
 
 
-def mean_interval(values: Sequence[float]) -> dict[str, object]:
-    """Return mean, standard deviation and 95 % Student interval of the mean."""
+def mean_interval(values: Sequence[float], bounds: tuple[float, float] = (-np.inf, np.inf)) -> dict[str, object]:
+    """Return mean, standard deviation and 95 % Student interval of the mean, cut off at the metric's `bounds`."""
     array = np.asarray(values, dtype=float)
     mean, sd, n = array.mean(), array.std(ddof=1), len(array)
     half = stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n)
     return {
         "mean": round(float(mean), 4),
         "sd": round(float(sd), 4),
-        "interval": [round(float(mean - half), 4), round(float(mean + half), 4)],
+        "interval": [round(float(max(mean - half, bounds[0])), 4), round(float(min(mean + half, bounds[1])), 4)],
         "n": n,
         "values": [round(float(value), 4) for value in array],
     }
