@@ -18,7 +18,7 @@ from fitwell.run_folder import RunFolder
 from fitwell.training.observer import StepDone
 from fitwell.training.session import continue_run
 
-TOTAL_STEPS = 24
+LAST_TARGET = 60  # of 96 steps: a run that ends before its kill would prove nothing
 
 
 def kill_soon(seconds):
@@ -27,8 +27,12 @@ def kill_soon(seconds):
 
 
 def train(run, kill_at, delay):
+    doomed = False
+
     def observer(event):
-        if isinstance(event, StepDone) and event.step == kill_at:
+        nonlocal doomed
+        if isinstance(event, StepDone) and not doomed and kill_at is not None and event.step >= kill_at:
+            doomed = True
             threading.Thread(target=kill_soon, args=(delay,), daemon=True).start()
 
     continue_run(run, observers=(observer,), checkpoint_seconds=0.0)
@@ -37,7 +41,7 @@ def train(run, kill_at, delay):
 def main():
     run, num_kills, seed = RunFolder(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     randomness = random.Random(seed)  # noqa: S311
-    kills = sorted(randomness.choices(range(1, TOTAL_STEPS), k=num_kills))
+    kills = sorted(randomness.choices(range(1, LAST_TARGET), k=num_kills))
     torn = killed = 0
     for kill_at in [*kills, None]:
         child = os.fork()

@@ -146,7 +146,8 @@ def test_the_number_of_workers_changes_no_bit(new_run, cache):
 
 
 def kill_and_compare(new_run, num_kills, seed):
-    whole, killed = new_run(), new_run()
+    phases = tuple(phase.model_copy(update={"epochs": 12}) for phase in tiny_recipe().phases)
+    whole, killed = new_run(phases=phases), new_run(phases=phases)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     outputs = []
     for run, kills in ((whole, 0), (killed, num_kills)):
