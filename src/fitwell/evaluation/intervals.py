@@ -90,30 +90,6 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tup
     return low, 1.0 if successes == total else middle + reach
 
 
-def bootstrap_intervals(
-    probs: Probs,
-    labels: Labels,
-    groups: NDArray[Any] | None,
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> dict[str, tuple[float, float] | None]:
-    """Return (low, high) for accuracy, balanced_accuracy, macro_f1 and auc; None where there is no interval.
-
-    Args:
-        probs: (N, C), rows sum to 1. labels: (N,) in [0, C).
-        groups: (N,) names; whole groups are drawn. None: images are drawn, within each class.
-    """
-    units = find_units(labels, groups)
-    drawn = resample(probs, labels, units, num_resamples=num_resamples, seed=seed)
-    found = {
-        name: interval_of(drawn.metrics[name], metric(probs, labels), units, labels=labels, confidence=confidence)
-        for name, metric in BOOTSTRAPPED.items()
-    }
-    return {name: (interval.low, interval.high) if interval else None for name, interval in found.items()}
-
-
 def find_units(labels: Labels, groups: NDArray[Any] | None) -> Units:
     """Return what can be drawn independently.
 
