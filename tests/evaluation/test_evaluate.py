@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics
 
+from bootstrap import bootstrap_intervals
 from fitwell.errors import DataError
 from fitwell.evaluation.evaluate import slice_columns, write_evaluation
-from fitwell.evaluation.intervals import bootstrap_intervals, wilson_interval
+from fitwell.evaluation.intervals import wilson_interval
 from fitwell.evaluation.metrics import softmax
 from fitwell.run_folder import RunFolder
 

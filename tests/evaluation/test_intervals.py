@@ -3,6 +3,7 @@ import pytest
 import scipy.stats
 from statsmodels.stats.proportion import proportion_confint
 
+from bootstrap import bootstrap_intervals
 from fitwell.evaluation import intervals
 from fitwell.evaluation.intervals import (
     BOOTSTRAPPED,
@@ -13,17 +14,6 @@ from fitwell.evaluation.intervals import (
     wilson_interval,
 )
 from fitwell.evaluation.metrics import confusion_matrix, softmax
-
-
-def bootstrap_intervals(probs, labels, groups, *, num_resamples, seed=0):
-    """The ends of every bootstrapped metric's interval, put together as an evaluation does it."""
-    units = find_units(labels, groups)
-    drawn = resample(probs, labels, units, num_resamples=num_resamples, seed=seed)
-    found = {
-        name: interval_of(drawn.metrics[name], metric(probs, labels), units, labels=labels)
-        for name, metric in BOOTSTRAPPED.items()
-    }
-    return {name: (interval.low, interval.high) if interval else None for name, interval in found.items()}
 
 
 def make_case(num_images, num_classes, seed):
