@@ -60,9 +60,17 @@ class RecipeError(UsageError):
 
 
 class DataError(FitwellError):
-    """Images or a table that cannot be trained on."""
+    """Images or a table that cannot be trained on.
+
+    Args:
+        code: the finding's code, such as "DATA103", where `fitwell explain` has more to say.
+    """
 
     exit_code = 3
+
+    def __init__(self, *, found: str, expected: str, fix: str, code: str = "") -> None:
+        super().__init__(found=found, expected=expected, fix=fix)
+        self.code = code
 
 
 class RunError(FitwellError):
