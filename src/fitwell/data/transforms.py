@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from fitwell.data.preview import RESAMPLING, CropPlan, model_view
+
 MIN_ASPECT, MAX_ASPECT = 3 / 4, 4 / 3  # of a training crop; Szegedy et al. 2014, arXiv:1409.4842
 MIN_ERASE_ASPECT, MAX_ERASE_ASPECT = 0.3, 3.3  # Zhong et al. 2017, arXiv:1708.04896
 NUM_DRAWS = 16  # always drawn, so that switching one variation off leaves the others as they are
-RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True)
@@ -79,25 +80,15 @@ class Window:
 
 
 def evaluation_tensor(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
-    """Return the picture as (3, size, size) float32, normalised.
-
-    "crop" scales the shorter side to floor(size / crop_fraction) and keeps the centre, as timm does.
-    """
-    size, resample = preprocessing.size, RESAMPLING[preprocessing.interpolation]
-    if preprocessing.fit == "squash":
-        fitted = image.resize((size, size), resample)
-    elif preprocessing.fit == "pad":
-        scale = size / max(image.size)
-        inner = image.resize((_scaled(image.width, scale), _scaled(image.height, scale)), resample)
-        fitted = Image.new("RGB", (size, size), _mean_color(preprocessing))
-        fitted.paste(inner, ((size - inner.width) // 2, (size - inner.height) // 2))
-    else:
-        shorter = math.floor(size / preprocessing.crop_fraction)
-        # torchvision's rule: the longer side is rounded down, the crop's corner is rounded half to even
-        width, height = (max(shorter, shorter * side // min(image.size)) for side in image.size)
-        left, top = round((width - size) / 2), round((height - size) / 2)
-        fitted = image.resize((width, height), resample).crop((left, top, left + size, top + size))
-    return _normalise(fitted, preprocessing)
+    """Return the picture as (3, size, size) float32, fitted by `preview.model_view` and normalised."""
+    plan = CropPlan(
+        preprocessing.size,
+        preprocessing.fit,
+        preprocessing.crop_fraction,
+        preprocessing.interpolation,
+        _mean_color(preprocessing),
+    )
+    return _normalise(model_view(image, plan), preprocessing)
 
 
 def training_tensor(
