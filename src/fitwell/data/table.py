@@ -1,7 +1,8 @@
 """A CSV, TSV or Parquet table of images.
 
 Every cell stays text: the labels `no`, `007`, `1.0` and `NA` are the classes no, 007, 1.0 and NA. Rows are
-numbered as a spreadsheet shows them: the header is row 1. Used by `index` and `split`; never reaches torch.
+numbered as a spreadsheet shows them: the header is row 1. Faulty rows are left out and reported, each kind of fault
+once. Used by `index` and `split`; never reaches torch.
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import os
+import posixpath
 import re
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from fitwell.data.file_lookup import FileLookup
+from fitwell.data.finding import Case, Finding, codes
 from fitwell.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,19 +29,23 @@ if TYPE_CHECKING:
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 REQUIRED_COLUMNS = ("path", "label")
+OPTIONAL_COLUMNS = ("group", "split", "weight")
 MEASURED_COLUMNS = ("id", "sha256", "width", "height")  # ours: what a table says about them is not read
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/")
+SPREADSHEET_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Absolute, with a drive, an address, climbing, or with NUL, on any system.
+LEAVES_ROOT = re.compile(r"\0|^[/\\]|^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]*:/|(^|[/\\])\.\.($|[/\\])")
+ROWS_AT_ONCE = 1 << 16  # as lists of text, which take 8 times the memory of a column
 
 
-def read_table(path: Path, image_root: Path) -> pd.DataFrame:
-    """Return the checked rows of a table, sorted by path.
+def read_table(path: Path, image_root: Path) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+    """Return the usable rows of a table in their order, and what is wrong with the others.
 
     Columns: path (relative to `image_root`), label, and where given group, split, weight (float) and slices.
     A group, split or weight column that is blank from top to bottom is as good as absent.
 
     Raises:
-        DataError: on the first kind of fault, with the rows that have it.
+        DataError: when it cannot be read as a table, or has no column path or label.
     """
     table = read_cells(path)
     missing = [name for name in REQUIRED_COLUMNS if name not in table.columns]
@@ -43,36 +54,57 @@ def read_table(path: Path, image_root: Path) -> pd.DataFrame:
             found=f"{path} has the columns {', '.join(map(repr, table.columns)) or '(none)'}.",
             expected="at least the columns 'path' and 'label', named in the first row.",
             fix=f"rename or add {' and '.join(map(repr, missing))}.",
+            code="DATA207",
         )
-    table = table.drop(columns=[name for name in MEASURED_COLUMNS if name in table.columns])
-    for name in ("group", "split", "weight"):
-        if name in table.columns and not any(cell.strip() for cell in table[name]):
-            table = table.drop(columns=name)
-    for name in ("path", "label", "group", "split", "weight"):
+    blank = [name for name in OPTIONAL_COLUMNS if name in table.columns and not any(map(str.strip, table[name]))]
+    table = table.drop(columns=[*blank, *(name for name in MEASURED_COLUMNS if name in table.columns)])
+    faults = _Faults(table)
+    for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
         if name in table.columns:
-            _refuse(table, [not cell.strip() for cell in table[name]], found=f"{name} is blank", fix=f"fill in {name}")
-    _normalise(table)
-    table = _drop_repeated_rows(table)
-    _check_files(table, image_root)
-    return table.sort_values("path").reset_index(drop=True)
+            faults.add("DATA208", [not cell.strip() for cell in table[name]], name)
+    table = _read_numbers_and_parts(table, faults)
+    table = table.assign(path=_find_files(table, image_root, faults))[~faults.faulty]
+    usable = _drop_repeated_rows(table, faults.cases).reset_index(drop=True)
+    return usable, gather_findings(faults.cases, f"{len(faults.faulty)} rows")
 
 
 def read_cells(path: Path) -> pd.DataFrame:
-    """Return the cells of a table as text; the frame's index is the row number. Blank rows are left out."""
+    """Return the cells of a table as text; the frame's index is the row number. Blank rows are left out.
+
+    Raises:
+        DataError: when it cannot be read as a table.
+    """
     import pandas as pd
 
-    if path.suffix.lower() == ".parquet":
-        columns = _read_parquet(path)
-        return pd.DataFrame(columns, dtype=str, index=range(1, 1 + len(next(iter(columns.values()), []))))
-    header, rows = _read_text(path)
-    doubled = sorted({name for name in header if header.count(name) > 1})
-    if doubled:
-        raise _unreadable(path, f"the column {doubled[0]!r} is named more than once")
-    cells = {number: row for number, row in enumerate(rows, start=2) if any(cell.strip() for cell in row)}
-    for number, row in cells.items():
-        if len(row) != len(header):
-            raise _unreadable(path, f"row {number} has {len(row)} cells, the header has {len(header)}")
-    return pd.DataFrame(list(cells.values()), columns=header, index=list(cells), dtype=str)
+    if not path.is_file():  # reading a pipe would wait for its writer for ever
+        raise _unreadable(path, "it is no regular file")
+    try:
+        if path.suffix.lower() == ".parquet":
+            return _read_parquet(path)
+        header, rows = _read_text(path)
+        _refuse_doubled(path, header)
+        frames = [pd.DataFrame(columns=header, dtype=str)]
+        numbered = _whole_rows(path, header, rows)
+        while some := list(islice(numbered, ROWS_AT_ONCE)):
+            numbers, cells = zip(*some, strict=True)
+            frames.append(pd.DataFrame(list(cells), columns=header, index=list(numbers), dtype=str))
+        return pd.concat(frames[1:] or frames)
+    except (csv.Error, OSError) as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def gather_findings(cases: Mapping[str, Sequence[Case]], among: str) -> tuple[Finding, ...]:
+    """Return one finding for each code that has cases, by code; `among` says of how many, such as "200 rows"."""
+    return tuple(
+        Finding(code, f"{len(cases[code])} of {among}: {codes()[code].title}.", tuple(cases[code]))
+        for code in sorted(cases)
+        if cases[code]
+    )
+
+
+def escape_cell(text: str) -> str:
+    """Return `text` such that a spreadsheet shows it and does not run it; for tables that people open."""
+    return f"'{text}" if text.startswith(SPREADSHEET_STARTS) else text
 
 
 def name_first(items: Iterable[object], limit: int = 10) -> str:
@@ -82,44 +114,89 @@ def name_first(items: Iterable[object], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _read_text(path: Path) -> tuple[list[str], list[list[str]]]:
+class _Faults:
+    """The faults of a table's N rows.
+
+    Attributes:
+        cases: by code.
+        faulty: (N,) whether a row cannot be used.
+    """
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._table = table
+        self.cases: defaultdict[str, list[Case]] = defaultdict(list)
+        self.faulty = np.zeros(len(table), dtype=bool)
+
+    def add(self, code: str, faulty: Sequence[bool], column: str | None = None) -> None:
+        """Report and exclude rows, with their cell in `column` where the path does not show what is wrong."""
+        rows = np.flatnonzero(faulty).tolist()
+        self.faulty[rows] = True
+        self.note(code, rows, column)
+
+    def note(self, code: str, rows: list[int], column: str | None = None) -> None:
+        """Report rows."""
+        some = self._table.iloc[rows]
+        places = [f"row {number}" for number in some.index]
+        details = places
+        if column is not None:
+            details = [f"{place}, {column} {cell!r}" for place, cell in zip(places, some[column], strict=True)]
+        names = [path if path.strip() else place for path, place in zip(some["path"], places, strict=True)]
+        self.cases[code] += map(Case, names, details)
+
+
+def _read_text(path: Path) -> tuple[list[str], Iterator[list[str]]]:
     """Return header and rows; the delimiter is the one that makes the header name `path` and `label`."""
-    text = _decode_text(path)
-    delimiters = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
-    parsed = []
-    for delimiter in delimiters:
-        first = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-        header = [name.strip() for name in first]
-        parsed.append((sum(name in header for name in REQUIRED_COLUMNS), len(header), delimiter))
-    delimiter = max(parsed, key=lambda entry: entry[:2])[2]
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise _unreadable(path, str(error)) from error
-    return ([name.strip() for name in rows[0]], rows[1:]) if rows else ([], [])
-
-
-def _decode_text(path: Path) -> str:
     content = path.read_bytes()
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        return content.decode("utf-16" if utf16 else "utf-8-sig")
+        content.decode(encoding)
     except UnicodeDecodeError as error:
         raise _unreadable(path, f"byte {error.start} is not {error.encoding}") from error
 
+    def rows(delimiter: str, strict: bool) -> Iterator[list[str]]:
+        text = io.TextIOWrapper(io.BytesIO(content), encoding, newline="")
+        return csv.reader(text, delimiter=delimiter, strict=strict)
 
-def _read_parquet(path: Path) -> dict[str, list[str]]:
+    def fits(delimiter: str) -> tuple[int, int]:
+        header = [name.strip() for name in next(rows(delimiter, strict=False), [])]
+        return sum(name in header for name in REQUIRED_COLUMNS), len(header)
+
+    found = rows(max("\t" if path.suffix.lower() == ".tsv" else ",;\t", key=fits), strict=True)
+    return [name.strip() for name in next(found, [])], found
+
+
+def _whole_rows(path: Path, header: list[str], rows: Iterable[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the cells of every row that is not blank."""
+    for number, row in enumerate(rows, start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(header):
+            raise _unreadable(path, f"row {number} has {len(row)} cells, the header has {len(header)}")
+        yield number, row
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(path) as file:  # read_table would make columns of folders called name=value
+            table = file.read()
+        _refuse_doubled(path, table.column_names)
+        cells = {
+            name: ["" if value is None else str(value) for value in table.column(name).to_pylist()]
+            for name in table.column_names
+        }
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # damage; text or dates beyond bounds
         raise _unreadable(path, " ".join(str(error).split())[:200]) from error
-    return {
-        name: ["" if value is None else str(value) for value in table.column(name).to_pylist()]
-        for name in table.column_names
-    }
+    return pd.DataFrame(cells, dtype=str, index=range(1, 1 + table.num_rows))
+
+
+def _refuse_doubled(path: Path, header: Sequence[str]) -> None:
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled:
+        raise _unreadable(path, f"the column {doubled[0]!r} is named more than once")
 
 
 def _unreadable(path: Path, reason: str) -> DataError:
@@ -127,39 +204,22 @@ def _unreadable(path: Path, reason: str) -> DataError:
         found=f"{path} cannot be read as a table: {reason}.",
         expected="CSV or TSV in UTF-8 (or UTF-16 with its mark) with one header row, or Parquet.",
         fix="save it again as CSV in UTF-8, with quotes around cells that hold the delimiter.",
+        code="DATA206",
     )
 
 
-def _normalise(table: pd.DataFrame) -> None:
-    """Bring paths, splits and weights into their one form, in place."""
-    _refuse(
-        table,
-        [_leaves_root(cell) for cell in table["path"]],
-        found="path is absolute, an address, or climbs with '..'",
-        fix="write each path relative to the folder of images",
-    )
-    table["path"] = [PurePosixPath(cell).as_posix() for cell in table["path"]]
+def _read_numbers_and_parts(table: pd.DataFrame, faults: _Faults) -> pd.DataFrame:
+    """Bring splits and weights into their one form. Blank cells are reported already."""
     if "split" in table.columns:
-        splits = [SPLIT_NAMES.get(cell.strip().lower()) for cell in table["split"]]
-        _refuse(
-            table, [split is None for split in splits], found="split is unknown", fix="write 'train', 'val' or 'test'"
-        )
-        table["split"] = splits
+        known = {**SPLIT_NAMES, "": ""}
+        parts = [cell.strip().lower() for cell in table["split"]]
+        faults.add("DATA211", [part not in known for part in parts], "split")
+        table = table.assign(split=[known.get(part, "") for part in parts])
     if "weight" in table.columns:
-        weights = [_to_weight(cell) for cell in table["weight"]]
-        _refuse(
-            table,
-            [weight is None for weight in weights],
-            found="weight is no finite number of at least 0",
-            fix="write numbers such as 1 or 0.5",
-        )
-        table["weight"] = [float(weight) for weight in weights if weight is not None]
-
-
-def _leaves_root(cell: str) -> bool:
-    """Say whether a path points elsewhere, on any system."""
-    windows = PureWindowsPath(cell)
-    return bool("\0" in cell or ADDRESS.match(cell) or windows.anchor or ".." in windows.parts)
+        weights = [_to_weight(cell.strip() or "0") for cell in table["weight"]]
+        faults.add("DATA212", [weight is None for weight in weights], "weight")
+        table = table.assign(weight=np.array(weights, dtype=np.float64))
+    return table
 
 
 def _to_weight(cell: str) -> float | None:
@@ -170,53 +230,42 @@ def _to_weight(cell: str) -> float | None:
     return weight if 0 <= weight < float("inf") else None
 
 
-def _refuse(table: pd.DataFrame, faulty: list[bool], *, found: str, fix: str) -> None:
-    rows = [number for number, is_faulty in zip(table.index, faulty, strict=True) if is_faulty]
-    if rows:
-        paths = table.loc[rows, "path"].map(repr)
-        raise DataError(
-            found=f"{found} in {len(rows)} row(s): {name_first(f'row {n} ({p})' for n, p in paths.items())}.",
-            expected="every row to name one image below the folder of images, and its class.",
-            fix=f"{fix} (the header is row 1).",
-        )
+def _find_files(table: pd.DataFrame, image_root: Path, faults: _Faults) -> list[str]:
+    """Return the path of every row in its one form, and report those that lead to no file below `image_root`."""
+    lookup = FileLookup(image_root)
+    paths: list[str] = []
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for row, cell in enumerate(table["path"]):
+        path, code = cell, ""
+        if LEAVES_ROOT.search(cell):
+            code = "DATA209"
+        elif cell.strip():
+            path = posixpath.normpath(cell)
+            code = lookup.fault(path)
+            if code == "DATA108" and "\\" in path:
+                turned = posixpath.normpath(path.replace("\\", "/"))
+                if (other := lookup.fault(turned)) != "DATA108":
+                    path, code = turned, other
+                    rows["DATA210"].append(row)
+        paths.append(path)
+        if code:
+            rows[code].append(row)
+    for code, found in rows.items():
+        faults.note(code, found)
+        if code != "DATA210":
+            faults.faulty[found] = True
+    return paths
 
 
-def _drop_repeated_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep one of rows that say the same; refuse rows that say different things of one image."""
-    once = table.drop_duplicates()
-    contradicting = once[once["path"].duplicated(keep=False)].sort_values("path", kind="stable")
-    if len(contradicting):
-        cases = []
-        for path, rows in contradicting.groupby("path"):
-            columns = [name for name in rows.columns if rows[name].nunique() > 1]
-            cases.append(f"{path!r} in rows {name_first(rows.index)} ({', '.join(columns)} differ)")
-        raise DataError(
-            found=f"{len(cases)} image(s) with rows that contradict each other: {name_first(cases)}.",
-            expected="one row per image.",
-            fix="keep the right row of each image (the header is row 1).",
-        )
-    return once
-
-
-def _check_files(table: pd.DataFrame, image_root: Path) -> None:
-    """Refuse rows whose file is missing, no regular file, or reached through a link out of `image_root`."""
-    root = os.path.realpath(image_root)
-    absent, outside = [], []
-    for path in table["path"]:
-        file = os.path.join(root, path)  # noqa: PTH118 - os.path is 10 times faster, and tables are long
-        if not os.path.isfile(file):  # noqa: PTH113
-            absent.append(path)
-        elif not os.path.realpath(file).startswith(root + os.sep):
-            outside.append(path)
-    if absent:
-        raise DataError(
-            found=f"{len(absent)} of {len(table)} images are not files below {image_root}: {name_first(absent)}.",
-            expected="every path of the table, relative to that folder, to be a file.",
-            fix="correct the paths, or name the folder that they are relative to.",
-        )
-    if outside:
-        raise DataError(
-            found=f"{len(outside)} image(s) are links that leave {image_root}: {name_first(outside)}.",
-            expected="every image to lie below the folder of images.",
-            fix="copy the images into it, or name the folder that holds them all.",
-        )
+def _drop_repeated_rows(table: pd.DataFrame, cases: defaultdict[str, list[Case]]) -> pd.DataFrame:
+    """Keep one of rows that say the same, and none of rows that say different things of one image."""
+    if not table["path"].duplicated().any():
+        return table
+    repeated = table.duplicated()
+    cases["DATA213"] += [Case(path, f"row {number}") for number, path in table["path"][repeated].items()]
+    once = table[~repeated]
+    contradicting = once["path"].duplicated(keep=False)
+    for path, rows in once[contradicting].groupby("path", sort=False):
+        columns = [name for name in rows.columns if rows[name].nunique() > 1]
+        cases["DATA214"].append(Case(str(path), f"rows {name_first(rows.index)}: {', '.join(columns)} differ"))
+    return once[~contradicting]
