@@ -93,14 +93,14 @@ def test_the_emptiest_comes_first():
         (
             IMAGENET_MEAN + 1.2 * IMAGENET_SPREAD * [0, 1, 0],
             IMAGENET_SPREAD,
-            "Over 20 images the mean colour lies 1.2 standard deviations from ImageNet's, and the contrast is 1.00 "
-            "times its.",
+            "Over 20 images the mean colour lies 1.2 standard deviations from ImageNet's and the contrast is 1.00 "
+            "times as high.",
         ),
         (
             IMAGENET_MEAN,
             IMAGENET_SPREAD / 2,
-            "Over 20 images the mean colour lies 0.0 standard deviations from ImageNet's, and the contrast is 0.50 "
-            "times its.",
+            "Over 20 images the mean colour lies 0.0 standard deviations from ImageNet's and the contrast is 0.50 "
+            "times as high.",
         ),
     ],
 )
@@ -123,7 +123,7 @@ def test_small_images_are_told_from_the_smallest_on():
         Case("003.png", "50 x 40, enlarged 2.5 times"),
         Case("001.png", "60 x 80, enlarged 1.7 times"),
     )
-    assert finding.evidence == {"input_size": 100, "median_enlargement": 2.08}
+    assert finding.evidence == {"input_size": 100, "median_enlargement": 2.083}
 
 
 def test_the_planned_crop_decides_what_is_enlarged():
@@ -136,8 +136,8 @@ def test_the_planned_crop_decides_what_is_enlarged():
 def test_cut_pictures_are_told_from_the_most_cut_on():
     finding = found([(400, 300), (400, 299), (150, 600)])["DATA605"]
     assert finding.message == "2 of 3 images lose more than 25 % to the crop."
-    assert finding.cases == (Case("002.png", "150 x 600, 25 % is kept"), Case("001.png", "400 x 299, 75 % is kept"))
-    assert finding.evidence == {"limit": 0.75, "median_kept": 0.5}
+    assert finding.cases == (Case("002.png", "150 x 600, 25 % is kept"), Case("001.png", "400 x 299, 74.8 % is kept"))
+    assert finding.evidence == {"limit": 0.75, "median_kept": 0.499}
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash"])

@@ -88,8 +88,8 @@ def find_strange_colours(measures: Measures) -> Finding | None:
     if distance <= MOST_DISTANCE and LEAST_RATIO <= ratio <= MOST_RATIO:
         return None
     message = (
-        f"Over {len(measures.means):,} images the mean colour lies {distance:.1f} standard deviations from ImageNet's, "
-        f"and the contrast is {ratio:.2f} times its."
+        f"Over {len(measures.means):,} images the mean colour lies {distance:.1f} standard deviations from ImageNet's "
+        f"and the contrast is {ratio:.2f} times as high."
     )
     evidence = {"mean": mean.round(3).tolist(), "spread": spread.round(3).tolist()}
     return Finding("DATA603", message, evidence={**evidence, "distance": round(distance, 2), "ratio": round(ratio, 2)})
@@ -110,7 +110,7 @@ def find_cut(images: pd.DataFrame, plan: CropPlan) -> Finding | None:
     kept = kept_areas(images["width"].to_numpy(), images["height"].to_numpy(), plan)
     rows = np.flatnonzero(kept < LEAST_KEPT - 1e-9)
     rows = rows[np.argsort(kept[rows], kind="stable")]
-    details = [f"{size}, {100 * kept[row]:.0f} % is kept" for row, size in zip(rows, _sizes(images, rows), strict=True)]
+    details = [f"{size}, {100 * kept[row]:.3g} % is kept" for row, size in zip(rows, _sizes(images, rows), strict=True)]
     evidence = {"limit": LEAST_KEPT, "median_kept": _rounded_median(kept[rows])}
     return _finding(
         "DATA605", images, rows, details, f"lose more than {100 * (1 - LEAST_KEPT):.0f} % to the crop", evidence
@@ -145,4 +145,4 @@ def _sizes(images: pd.DataFrame, rows: NDArray[np.intp] | slice = slice(None)) -
 
 
 def _rounded_median(values: NDArray[np.float64]) -> float | None:
-    return round(float(np.median(values)), 2) if len(values) else None
+    return round(float(np.median(values)), 3) if len(values) else None
