@@ -29,8 +29,8 @@ def measures(num, mean=IMAGENET_MEAN, spread=IMAGENET_SPREAD, **changes):
         "means": np.tile(np.float32(mean), (num, 1)),
         "spreads": np.tile(np.float32(spread), (num, 1)),
         "details": np.full(num, 7.0, dtype=np.float32),
-        "formats": np.full(num, "PNG"),
-        "modes": np.full(num, "RGB"),
+        "formats": np.full(num, "PNG", dtype="U8"),
+        "modes": np.full(num, "RGB", dtype="U8"),
     }
     for name, value in changes.items():
         found[name][0] = value
@@ -54,6 +54,11 @@ def test_one_colour_is_blank_and_named():
     finding = found(means=[1, 0.5, 0], spreads=0, details=0)["DATA601"]
     assert finding.message == "1 of 20 images show one colour and nothing else."
     assert finding.cases == (Case("000.png", "only the colour #ff8000"),)
+
+
+def test_a_white_drawing_on_nothing_is_blank_and_told_why():
+    (case,) = found(means=1, spreads=0, details=0, modes="LA")["DATA601"].cases
+    assert case.detail == "only the colour #ffffff, once transparent parts are white"
 
 
 def test_a_picture_of_two_colours_of_one_grey_is_not_blank():

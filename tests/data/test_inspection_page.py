@@ -131,7 +131,7 @@ def test_findings_come_by_severity_with_reason_evidence_and_remedy(tmp_path):
         "Colours unlike those the backbone learned from notice DATA603",
     ]
     assert sorted(titles, key=found.text.index) == titles
-    assert "One colour and nothing else: there is nothing to learn from it." in found.text
+    assert "Nothing can be learned from one colour." in found.text
     assert "distance 1.23 mean 0.5, 0.25 n 4,919 Fix Train more layers, or longer." in found.text
 
 
@@ -220,7 +220,7 @@ def test_names_can_neither_run_nor_deceive(tmp_path):
     assert "\u202e" not in found.source
     assert '<script>alert("1")</script>\\u202e&amp;\\n{:02}.png' in found.text
     assert "<u>1 image</u>" in found.text
-    assert "<i>detail</i>\\n" in found.text
+    assert "<i>detail</i>" in found.text
     assert ("onclick", "x") not in found.attributes
     assert len(found.pictures()) == 1
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from fitwell.data.measure import Measures
 
+NO_CONTRAST = 1e-6  # one level in one of a million pixels has 4e-6
+CLEAR_MODES = ("RGBA", "LA", "PA")
 # Nearly blank: below 4 of 255 levels. The darkest cells of elpv, in which a dead cell can be made out, have 0.019
 # (n = 2,624), the palest emoji 0.054 (n = 4,919).
 LEAST_SPREAD = 0.015
@@ -61,9 +63,13 @@ def find_appearance_problems(images: pd.DataFrame, measures: Measures, plan: Cro
 
 def find_blank(images: pd.DataFrame, measures: Measures) -> Finding | None:
     """Return DATA601: images of exactly one colour."""
-    rows = np.flatnonzero(_contrast(measures) == 0)
+    rows = np.flatnonzero(_contrast(measures) <= NO_CONTRAST)
     colours = np.rint(measures.means[rows] * 255).astype(int)
-    details = [f"only the colour #{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours]
+    details = [
+        f"only the colour #{red:02x}{green:02x}{blue:02x}"
+        + (", once transparent parts are white" if mode in CLEAR_MODES else "")
+        for (red, green, blue), mode in zip(colours, measures.modes[rows], strict=True)
+    ]
     return _finding("DATA601", images, rows, details, "show one colour and nothing else")
 
 
@@ -71,7 +77,7 @@ def find_nearly_blank(images: pd.DataFrame, measures: Measures) -> Finding | Non
     """Return DATA602: images in which hardly anything can be made out, the emptiest first."""
     spreads, bits = _contrast(measures), measures.details
     is_speck = (bits < SPECK_BITS) & (spreads < SPECK_SPREAD)
-    rows = np.flatnonzero((spreads > 0) & ((spreads < LEAST_SPREAD) | is_speck))
+    rows = np.flatnonzero((spreads > NO_CONTRAST) & ((spreads < LEAST_SPREAD) | is_speck))
     rows = rows[np.argsort(spreads[rows], kind="stable")]
     details = [f"spread {spreads[row]:.4f}, {bits[row]:.2f} bits" for row in rows]
     evidence = {"least_spread": LEAST_SPREAD, "speck_bits": SPECK_BITS}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,11 @@ from PIL import Image, ImageDraw
 
 from fitwell.data.decode import decode_image
 from fitwell.data.finding import Case, Finding, printable, sort_findings
-from fitwell.data.preview import CropPlan, kept_box, model_view
+from fitwell.data.preview import kept_box, model_view
 from fitwell.errors import DataError
 from fitwell.files import write_text
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from fitwell.data.check import Inspection
 
 TEMPLATE = Path(__file__).with_name("inspection.html.j2")
@@ -58,7 +56,7 @@ def render(content: Mapping[str, Any]) -> str:
 def collect(inspection: Inspection) -> dict[str, Any]:
     """Return everything the page says, as text and numbers that need no further thought."""
     findings = sort_findings(inspection.findings)
-    album = Album(inspection.root, inspection.images, inspection.plan)
+    album = Album(inspection, [case for finding in findings for case in finding.cases[:MOST_CASES]])
     counts = Counter(finding.severity for finding in findings)
     parts = Counter(inspection.images["split"]) if "split" in inspection.images else Counter()
     return {
@@ -75,11 +73,13 @@ def collect(inspection: Inspection) -> dict[str, Any]:
 class Album:
     """Small pictures of the images that passed, as addresses that hold the picture themselves."""
 
-    def __init__(self, root: Path, images: pd.DataFrame, plan: CropPlan) -> None:
-        columns = [name for name in ("label", "split") if name in images.columns]
-        self._captions = dict(zip(images["path"], images[columns].itertuples(index=False, name=None), strict=True))
-        self._root, self._plan = root, plan
-        self._open = lru_cache(maxsize=64)(self._decode)
+    def __init__(self, inspection: Inspection, cases: Iterable[Case]) -> None:
+        self._root, self._plan = inspection.root, inspection.plan
+        images = inspection.images
+        images = images[images["path"].isin({name for case in cases for name in (case.name, case.other)})]
+        told = images[[name for name in ("label", "split") if name in images]]
+        self._captions = dict(zip(images["path"], told.itertuples(index=False, name=None), strict=True))
+        self._open = lru_cache(maxsize=1)(self._decode)  # a cut picture is shown twice; each may take 150 MB
 
     def show(self, name: str, *, role: str = "") -> dict[str, str] | None:
         """Return picture, name, folder and caption of an image; None for what is no image that passed.
@@ -156,20 +156,24 @@ def _list_facts(inspection: Inspection) -> list[tuple[str, str, str]]:
 
 
 def _count_classes(inspection: Inspection) -> list[dict[str, Any]]:
-    """Return name and number of images, and (part, number, percent of the largest class) for each part of the split."""
+    """Return name, number of images, and the part of the split they lie in: as text, and in percent of the bar."""
     images = inspection.images
     totals = Counter(images["label"])
     parts = images["split"] if "split" in images else ["all"] * len(images)
     counts = Counter(zip(images["label"], parts, strict=True))
     scale = 100 / max(totals.values(), default=1)
-    bars = {
-        label: [(part, counts[label, part], scale * counts[label, part]) for part in (*PARTS, "all")]
-        for label in inspection.classes
-    }
-    return [
-        {"name": printable(label), "total": totals[label], "bars": [bar for bar in found if bar[1]]}
-        for label, found in bars.items()
-    ]
+    classes = []
+    for label in inspection.classes:
+        found = [(part, counts[label, part]) for part in (*PARTS, "all") if counts[label, part]]
+        classes.append(
+            {
+                "name": printable(label),
+                "total": totals[label],
+                "parts": ", ".join(f"{part} {count:,}" for part, count in found),
+                "bars": [(part, scale * count) for part, count in found],
+            }
+        )
+    return classes
 
 
 def _describe(finding: Finding, album: Album) -> dict[str, Any]:
@@ -181,13 +185,13 @@ def _describe(finding: Finding, album: Album) -> dict[str, Any]:
         "code": finding.code,
         "severity": finding.severity,
         "title": finding.kind.title[:1].upper() + finding.kind.title[1:],
-        "message": finding.message,
+        "message": _on_a_line(finding.message),
         "why": finding.kind.why,
         "fix": finding.kind.fix,
         "layout": " cuts" if finding.code == CUT else " pairs" if any(len(images) > 1 for _, images in shown) else "",
-        "pictures": [{"detail": printable(case.detail), "images": images} for case, images in shown if images],
+        "pictures": [{"detail": _on_a_line(case.detail), "images": images} for case, images in shown if images],
         "rows": [
-            {"name": printable(case.name), "detail": printable(case.detail), "other": printable(case.other)}
+            {"name": printable(case.name), "detail": _on_a_line(case.detail), "other": printable(case.other)}
             for case, images in shown
             if not images
         ],
@@ -229,6 +233,10 @@ def _to_text(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, float):
         return f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
+
+
+def _on_a_line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 def _span(low: int, high: int) -> str:
