@@ -1,6 +1,6 @@
 """Feeds damaged images to read_image, guided by the branches they reach: python tests/data/fuzz_decode.py SECONDS.
 
-Only DataError may escape, and whatever is returned must be a picture as promised. Needs atheris.
+Only DataError may escape, and whatever is returned must be a picture as promised. Needs atheris and pydicom.
 """
 
 import io
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 with atheris.instrument_imports():
+    import pydicom
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
     from fitwell.data.decode import ALLOWED_FORMATS, MAX_PIXELS, read_image
@@ -45,6 +46,21 @@ def write_seeds(folder: Path) -> None:
     for kind in ("GIF", "WEBP", "TIFF", "PNG"):
         colour.save(folder / f"two.{kind}", kind, save_all=True, append_images=[colour.rotate(180)])
     Image.fromarray(noise[..., 0] / np.float32(255)).save(folder / "float.TIFF", "TIFF")
+    write_dicom(folder / "grey.dcm", noise[..., 0])
+
+
+def write_dicom(path: Path, pixels: np.ndarray) -> None:
+    image = pydicom.Dataset()
+    image.file_meta = pydicom.dataset.FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = "1.2.3"
+    image.Rows, image.Columns = pixels.shape
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 0
+    image.BitsAllocated, image.BitsStored, image.HighBit = 8, 8, 7
+    image.WindowCenter, image.WindowWidth, image.RescaleSlope, image.RescaleIntercept = 100, 200, 1, 0
+    image.PixelData = pixels.tobytes()
+    image.save_as(path, enforce_file_format=True)
 
 
 def check_one(content: bytes) -> None:

@@ -275,6 +275,22 @@ def test_a_picture_above_the_pixel_cap_is_refused_before_its_pixels_are_read(sid
     assert error.expected == "at most 50,000,000 pixels."
 
 
+def run_length_bmp(width, height, rows):
+    """An 8-bit BMP with a grey palette and compression 1."""
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    palette = b"".join(bytes([grey] * 3 + [0]) for grey in range(256))
+    start = 14 + len(header) + len(palette)
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + header + palette + rows
+
+
+def test_a_run_length_bmp_is_decoded_up_to_a_lower_cap_because_that_is_slow():
+    rows = b"\x02\x50\x01\xa0\x00\x00" + b"\x03\x07\x00\x01"  # bottom up: 80 80 160, then 7 7 7
+    assert np.asarray(decode_image(run_length_bmp(3, 2, rows)))[..., 0].tolist() == [[7, 7, 7], [80, 80, 160]]
+    error = refused(run_length_bmp(4_000_001, 1, rows))
+    assert (error.code, error.expected) == ("DATA105", "at most 4,000,000 pixels.")
+    assert error.found.endswith("is too large: 4000001 x 1 pixels.")
+
+
 LARGEST_WEBP = bytes.fromhex("524946461a000000574542505650384c0e0000002ffebfff0f071011fd0f4444ff03")  # 16383 x 16383
 BOMB_TEST = """
 import resource, sys

@@ -267,6 +267,14 @@ def test_missing_files_pipes_and_folders_are_left_out(folder):
     }
 
 
+def test_a_table_longer_than_what_is_read_at_once_keeps_its_row_numbers(folder, monkeypatch):
+    monkeypatch.setattr("fitwell.data.table.ROWS_AT_ONCE", 2)
+    content = "path,label\n1.png,a\n\n2.png,b\n3.png,c\n1.png,a\ngone.png,b\n"
+    left, found = faults(folder, content)
+    assert left == ["1.png", "2.png", "3.png"]
+    assert found == {"DATA108": [Case("gone.png", "row 7")], "DATA213": [Case("1.png", "row 6")]}
+
+
 def test_links_out_of_the_folder_are_left_out(folder):
     inside = folder / "inside"
     inside.mkdir()

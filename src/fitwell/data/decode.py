@@ -29,6 +29,7 @@ from fitwell.errors import DataError
 ALLOWED_FORMATS = tuple(SIGNATURES)
 WHOLE_IMAGE = f"a whole image of one of the formats {', '.join(ALLOWED_FORMATS)}, DICOM."
 MAX_PIXELS = 50_000_000  # 150 MB as RGB; a 2.5 kB PNG can ask for 100 megapixels
+MAX_RUN_LENGTH_PIXELS = 4_000_000  # of a BMP that Pillow decodes in Python: 181 bytes that ask for more took 8 s
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 Note = tuple[str, str]  # (code, detail)
@@ -113,11 +114,13 @@ def _read(file: IO[bytes], suffix: str) -> Decoded:
 
 def _read_pixels(file: IO[bytes], kind: str) -> tuple[Image.Image, str, tuple[Note, ...]]:
     try:
-        image: Image.Image = Image.open(file, formats=(kind,))
+        opened = Image.open(file, formats=(kind,))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(_one_line(error)) from error
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(f"{image.width} x {image.height} pixels")
+        raise _too_large(_one_line(error), MAX_PIXELS) from error
+    limit = MAX_RUN_LENGTH_PIXELS if any(tile.codec_name == "bmp_rle" for tile in opened.tile) else MAX_PIXELS
+    if opened.width * opened.height > limit:
+        raise _too_large(f"{opened.width} x {opened.height} pixels", limit)
+    image: Image.Image = opened
     mode = image.mode
     rules = {  # seen before loading, which changes the mode of a GIF and turns a TIFF
         "DATA116": getattr(image, "is_animated", False),
@@ -172,8 +175,8 @@ def _broken(file: IO[bytes], kind: str, error: Exception) -> DataError:
     return _fault("DATA104", f"is a damaged {kind} ({reason}).")
 
 
-def _too_large(size: str) -> DataError:
-    return _fault("DATA105", f"is too large: {size}.", f"at most {MAX_PIXELS:,} pixels.")
+def _too_large(size: str, limit: int) -> DataError:
+    return _fault("DATA105", f"is too large: {size}.", f"at most {limit:,} pixels.")
 
 
 def _fault(code: str, found: str, expected: str = WHOLE_IMAGE) -> DataError:

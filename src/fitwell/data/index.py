@@ -70,7 +70,7 @@ def index_dataset(source: Path, image_root: Path | None = None) -> Dataset:
         raise UsageError(found=f"{source} does not exist.", expected=LAYOUT, fix="correct the path.")
     root, images, findings = _locate(source, image_root)
     findings = (*findings, *gather_findings(find_odd_names(images), f"{len(images)} images, their folders and classes"))
-    classes = tuple(sorted(set(images["label"])))
+    classes = tuple(sorted(set(images["label"].tolist())))
     if len(classes) < 2:
         refuse_errors(findings, str(source))  # which may be why
         raise DataError(

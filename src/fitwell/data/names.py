@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ def find_odd_names(images: pd.DataFrame) -> dict[str, list[Case]]:
     paths = images["path"].tolist()
     folders = sorted(_folders_of(paths))
     folder_names = {_last(folder) for folder in folders}
-    labels = sorted(set(images["label"]))
+    labels = sorted(set(images["label"].tolist()))
     return {
         "DATA122": [Case(path) for path in (*folders, *paths) if is_dangerous(_last(path))]
         + [Case(label, "label") for label in labels if is_dangerous(label) and label not in folder_names],
@@ -83,13 +82,9 @@ def _alike(names: Sequence[str], key: Callable[[str], str]) -> list[Case]:
 
 
 def _formulas(images: pd.DataFrame) -> Iterator[Case]:
-    seen = defaultdict(set)
-    for column in images.columns:
-        if column == "path":  # which begins like its first folder
-            seen[column] = {path.partition("/")[0] for path in images[column]}
-        elif column not in ("split", "weight"):
-            seen[column] = set(images[column])
-    for column, cells in seen.items():
-        for cell in sorted(cells):
+    for column in images.columns.difference(["split", "weight"], sort=False):
+        cells = images[column].tolist()
+        starts = (path.partition("/")[0] for path in cells) if column == "path" else cells
+        for cell in sorted(set(starts)):
             if cell.startswith(SPREADSHEET_STARTS) and not NUMBER.fullmatch(cell):
                 yield Case(cell, f"in the column {column}")

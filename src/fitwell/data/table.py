@@ -56,12 +56,12 @@ def read_table(path: Path, image_root: Path) -> tuple[pd.DataFrame, tuple[Findin
             fix=f"rename or add {' and '.join(map(repr, missing))}.",
             code="DATA207",
         )
-    blank = [name for name in OPTIONAL_COLUMNS if name in table.columns and not any(map(str.strip, table[name]))]
+    blank = [name for name in OPTIONAL_COLUMNS if name in table.columns and not any(map(str.strip, _text(table[name])))]
     table = table.drop(columns=[*blank, *(name for name in MEASURED_COLUMNS if name in table.columns)])
     faults = _Faults(table)
     for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
         if name in table.columns:
-            faults.add("DATA208", [not cell.strip() for cell in table[name]], name)
+            faults.add("DATA208", [not cell.strip() for cell in _text(table[name])], name)
     table = _read_numbers_and_parts(table, faults)
     table = table.assign(path=_find_files(table, image_root, faults))[~faults.faulty]
     usable = _drop_repeated_rows(table, faults.cases).reset_index(drop=True)
@@ -114,6 +114,10 @@ def name_first(items: Iterable[object], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def _text(column: pd.Series[str]) -> list[str]:
+    return column.tolist()  # 6 times faster than to go through the column itself
+
+
 class _Faults:
     """The faults of a table's N rows.
 
@@ -139,8 +143,8 @@ class _Faults:
         places = [f"row {number}" for number in some.index]
         details = places
         if column is not None:
-            details = [f"{place}, {column} {cell!r}" for place, cell in zip(places, some[column], strict=True)]
-        names = [path if path.strip() else place for path, place in zip(some["path"], places, strict=True)]
+            details = [f"{place}, {column} {cell!r}" for place, cell in zip(places, _text(some[column]), strict=True)]
+        names = [path if path.strip() else place for path, place in zip(_text(some["path"]), places, strict=True)]
         self.cases[code] += map(Case, names, details)
 
 
@@ -168,7 +172,7 @@ def _read_text(path: Path) -> tuple[list[str], Iterator[list[str]]]:
 def _whole_rows(path: Path, header: list[str], rows: Iterable[list[str]]) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and the cells of every row that is not blank."""
     for number, row in enumerate(rows, start=2):
-        if not any(cell.strip() for cell in row):
+        if not "".join(row).strip():
             continue
         if len(row) != len(header):
             raise _unreadable(path, f"row {number} has {len(row)} cells, the header has {len(header)}")
@@ -212,11 +216,11 @@ def _read_numbers_and_parts(table: pd.DataFrame, faults: _Faults) -> pd.DataFram
     """Bring splits and weights into their one form. Blank cells are reported already."""
     if "split" in table.columns:
         known = {**SPLIT_NAMES, "": ""}
-        parts = [cell.strip().lower() for cell in table["split"]]
+        parts = [cell.strip().lower() for cell in _text(table["split"])]
         faults.add("DATA211", [part not in known for part in parts], "split")
         table = table.assign(split=[known.get(part, "") for part in parts])
     if "weight" in table.columns:
-        weights = [_to_weight(cell.strip() or "0") for cell in table["weight"]]
+        weights = [_to_weight(cell.strip() or "0") for cell in _text(table["weight"])]
         faults.add("DATA212", [weight is None for weight in weights], "weight")
         table = table.assign(weight=np.array(weights, dtype=np.float64))
     return table
@@ -235,7 +239,7 @@ def _find_files(table: pd.DataFrame, image_root: Path, faults: _Faults) -> list[
     lookup = FileLookup(image_root)
     paths: list[str] = []
     rows: defaultdict[str, list[int]] = defaultdict(list)
-    for row, cell in enumerate(table["path"]):
+    for row, cell in enumerate(_text(table["path"])):
         path, code = cell, ""
         if LEAVES_ROOT.search(cell):
             code = "DATA209"
