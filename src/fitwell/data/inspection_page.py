@@ -58,13 +58,13 @@ def collect(inspection: Inspection) -> dict[str, Any]:
     findings = sort_findings(inspection.findings)
     album = Album(inspection, [case for finding in findings for case in finding.cases[:MOST_CASES]])
     counts = Counter(finding.severity for finding in findings)
-    parts = Counter(inspection.images["split"]) if "split" in inspection.images else Counter()
+    parts = inspection.images["split"].value_counts().to_dict() if "split" in inspection.images else {}
     return {
         "source": printable(inspection.source),
         "verdict": _judge(counts),
         "facts": _list_facts(inspection),
         "classes": _count_classes(inspection),
-        "parts": {part: num_images for part in PARTS if (num_images := parts[part])},
+        "parts": {part: parts[part] for part in PARTS if part in parts},
         "most_classes": MOST_CLASSES,
         "findings": [_describe(finding, album) for finding in findings],
     }
@@ -158,13 +158,13 @@ def _list_facts(inspection: Inspection) -> list[tuple[str, str, str]]:
 def _count_classes(inspection: Inspection) -> list[dict[str, Any]]:
     """Return name, number of images, and the part of the split they lie in: as text, and in percent of the bar."""
     images = inspection.images
-    totals = Counter(images["label"])
-    parts = images["split"] if "split" in images else ["all"] * len(images)
-    counts = Counter(zip(images["label"], parts, strict=True))
+    totals = images["label"].value_counts().to_dict()
+    divided = images if "split" in images else images.assign(split="all")
+    counts = divided[["label", "split"]].value_counts().to_dict()
     scale = 100 / max(totals.values(), default=1)
     classes = []
     for label in inspection.classes:
-        found = [(part, counts[label, part]) for part in (*PARTS, "all") if counts[label, part]]
+        found = [(part, counts[label, part]) for part in (*PARTS, "all") if (label, part) in counts]
         classes.append(
             {
                 "name": printable(label),
