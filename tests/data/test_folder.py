@@ -1,9 +1,11 @@
 import os
 import re
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitwell.data.finding import Case
@@ -209,6 +211,32 @@ def test_broken_and_circular_links_are_left_out(tmp_path):
         "DATA112": [Case("a/loop.png")],
         "DATA124": [Case("a/old.txt")],
     }
+
+
+NAME = st.binary(min_size=1, max_size=8).filter(lambda name: not {0, ord("/")} & {*name} and name not in (b".", b".."))
+TREE = st.dictionaries(st.tuples(NAME, NAME), st.sampled_from(["file", "folder", "loop", "up", "out"]), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tree=TREE, suffix=st.sampled_from([b"", b".png"]))
+def test_nothing_but_a_data_error_comes_out_of_any_folder(tree, suffix):
+    with tempfile.TemporaryDirectory() as root:
+        for (folder, name), kind in tree.items():
+            path = Path(root, os.fsdecode(folder), os.fsdecode(name + suffix))
+            path.parent.mkdir(exist_ok=True)
+            if kind == "file":
+                path.touch()
+            elif kind == "folder":
+                path.mkdir()
+            else:
+                path.symlink_to({"loop": path.name, "up": "..", "out": "/"}[kind])
+        try:
+            images, findings = read_folder(Path(root))
+        except DataError as error:
+            assert error.code.startswith(("DATA1", "DATA2"))  # noqa: PT017 - a folder is read or refused
+            return
+        assert all(Path(root, path).is_file() for path in images["path"])
+        assert all(case.name.encode() for finding in findings for case in finding.cases)
 
 
 def test_an_empty_folder_is_refused(tmp_path):
