@@ -177,6 +177,16 @@ def test_shading_leaves_what_is_kept_as_it_is():
     assert not (shaded[:, :40] == pixels[:, :40]).all(axis=-1).any()
 
 
+@pytest.mark.parametrize("size", [(1, 400), (2000, 1)])
+def test_the_thinnest_pictures_can_be_shaded(size):
+    picture = Image.new("RGB", size, "red")
+    box = kept_box(size, PLAN)
+    picture.thumbnail((300, 300))
+    shaded = shade_cut(picture, box)
+    assert shaded.size == picture.size
+    assert shaded.getcolors()[0][0] > 250  # nearly all of it is grey now
+
+
 def test_cases_without_a_picture_are_told_in_words(tmp_path):
     finding = Finding("DATA208", "1 row is blank.", (Case("row 7", "label is blank", "row 8"),))
     found = page(tmp_path, [CUT_SHORT, finding])

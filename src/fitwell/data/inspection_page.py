@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from fitwell.data.decode import decode_image
 from fitwell.data.finding import Case, Finding, printable, sort_findings
 from fitwell.data.preview import kept_box, model_view
+from fitwell.data.split import PARTS
 from fitwell.errors import DataError
 from fitwell.files import write_text
 
@@ -29,7 +30,6 @@ TEMPLATE = Path(__file__).with_name("inspection.html.j2")
 MOST_CASES = 12  # of each finding
 MOST_CLASSES = 16  # shown at once; the others fold away
 MOST_COLUMNS = 6  # of a table of counts
-PARTS = ("train", "val", "test")
 PICTURE_SIDE = 300  # pixels; shown at half of it, so that it is sharp on every screen
 CUT = "DATA605"
 CUT_COLOUR, CUT_STRENGTH = (128, 136, 144), 0.75
@@ -109,6 +109,7 @@ def shade_cut(picture: Image.Image, box: tuple[float, float, float, float]) -> I
     """Return the picture with everything outside the box, given as shares of its sides, greyed out."""
     sides = (picture.width, picture.height) * 2
     left, top, right, bottom = (round(share * side) for share, side in zip(box, sides, strict=True))
+    right, bottom = max(right, left + 1), max(bottom, top + 1)
     shaded = Image.blend(picture, Image.new("RGB", picture.size, CUT_COLOUR), CUT_STRENGTH)
     shaded.paste(picture.crop((left, top, right, bottom)), (left, top))
     ImageDraw.Draw(shaded).rectangle((left, top, right - 1, bottom - 1), outline=CUT_COLOUR, width=2)
