@@ -279,6 +279,21 @@ def test_a_folder_that_cannot_be_read_is_reported(tmp_path):
     assert walk.cases == {"DATA110": [Case("gone", "No such file or directory")]}
 
 
+def test_a_disk_that_fails_brings_findings_and_no_other_error(tmp_path, monkeypatch):
+    put(tmp_path, "train/1.png", "b/1.png", "c/1.png")
+    scan = os.scandir
+
+    def fail(folder):
+        if Path(folder).name in ("train", "b"):
+            raise OSError(5, "Input/output error")
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    left, found = faults(tmp_path)
+    assert left == ["c/1.png"]
+    assert found["DATA110"] == [Case("b", "Input/output error"), Case("train", "Input/output error")]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
 def test_an_unreadable_folder_is_reported(tmp_path):
     put(tmp_path, "a/1.png", "b/1.png")

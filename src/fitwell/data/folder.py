@@ -82,7 +82,7 @@ def _are_parts(root: Path, folders: list[str]) -> bool:
     """Say whether the folders are train, val and test rather than classes."""
     parts = [name for name in folders if name.lower() in SPLIT_NAMES]
     others = [name for name in folders if name not in parts]
-    if parts and others and any(entry.is_dir() for name in parts for entry in _entries(root / name)):
+    if parts and others and any(_Walk(root).list_folder(name)[0] for name in parts):
         raise DataError(
             found=f"{root} holds the split folder(s) {name_first(parts)} beside {name_first(others)}.",
             expected="either only split folders, or only class folders.",
