@@ -1,12 +1,14 @@
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
-from fitwell.data.split import assign_splits, data_fingerprint, read_split, split_hash, write_split
+from fitwell.data.split import assign_folds, assign_splits, data_fingerprint, read_split, split_hash, write_split
 from fitwell.errors import DataError, UsageError
 
 
@@ -175,6 +177,7 @@ def test_a_group_in_two_given_parts_is_a_leak():
     )
     assert error.expected.startswith("every group on one side")
     assert error.fix.startswith("move each group to one part")
+    assert error.code == "DATA401"
 
 
 def test_a_given_test_may_lack_a_class_but_train_and_val_may_not():
@@ -183,6 +186,7 @@ def test_a_given_test_may_lack_a_class_but_train_and_val_may_not():
     assert error.found == "no image of b in val."
     assert error.expected == "every class in val."
     assert error.fix.startswith("add images of these classes there")
+    assert error.code == "DATA503"
     assert fault(make_images("abab", split=["train", "val", "val", "test"])).found == "no image of b in train."
 
 
@@ -191,6 +195,7 @@ def test_a_given_split_without_train_is_refused():
     assert error.found == "no image of the given split is for training."
     assert error.expected == "at least the part train."
     assert error.fix.startswith("call the part to learn from train")
+    assert error.code == "DATA503"
 
 
 def test_too_few_images_of_a_class_are_named():
@@ -198,6 +203,7 @@ def test_too_few_images_of_a_class_are_named():
     assert error.found == "2 class(es) with too few images to divide: b (2), c (1)."
     assert error.expected == "at least 3 images of every class to draw a split from, one for each part."
     assert error.fix.startswith("add images of these classes")
+    assert error.code == "DATA502"
 
 
 def test_too_few_groups_of_a_class_are_named():
@@ -219,6 +225,7 @@ def test_an_impossible_grouping_is_refused():
     assert error.found == "no way, in 10 attempts, to divide 4 groups."
     assert error.expected == "every class in every part, and every group whole."
     assert error.fix.startswith("use smaller groups")
+    assert error.code == "DATA502"
 
 
 @pytest.mark.parametrize(("val", "test"), [(0, 0.2), (0.2, 0), (0.5, 0.5), (float("nan"), 0.1), (0.1, 1.2)])
@@ -246,6 +253,81 @@ def test_every_drawn_split_keeps_its_promises(rows, seed):
         assert (divided.groupby("group")["split"].nunique() == 1).all()
         assert (pd.crosstab(divided["label"], divided["split"])[["train", "val", "test"]] > 0).all().all()
     assert reason is None or "too few" in reason or "no way" in reason
+
+
+def test_single_images_are_dealt_to_folds_to_the_nearest_image():
+    images = make_images("a" * 13 + "b" * 9 + "c" * 4)
+    folds = assign_folds(images, num_folds=4, seed=0)
+    table = pd.crosstab(images["label"], folds)
+    assert table.columns.tolist() == [0, 1, 2, 3]
+    assert (table.max(axis=1) - table.min(axis=1)).tolist() == [1, 1, 0]
+    assert sorted(table.sum()) == [6, 6, 7, 7]
+
+
+def test_no_group_crosses_folds_and_shares_are_at_least_as_even_as_those_of_scikit_learn():
+    deviations, references = [], []
+    for seed in range(10):
+        images = grouped_set(seed)
+        folds = assign_folds(images, num_folds=5, seed=seed)
+        assert (pd.Series(folds).groupby(images["group"]).nunique() == 1).all()
+        assert (pd.crosstab(images["label"], folds) > 0).all().all()
+        deviations.append(prevalence_deviation(images["label"], folds))
+        reference = np.zeros(len(images), dtype=int)
+        splitter = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+        for fold, (_, test) in enumerate(splitter.split(images, images["label"], images["group"])):
+            reference[test] = fold
+        references.append(prevalence_deviation(images["label"], reference))
+    assert np.mean(deviations) < np.mean(references)  # benchmarks/split_prevalence.py has the interval
+    assert np.mean(deviations) < 0.01
+
+
+def prevalence_deviation(labels, folds):
+    """Mean over folds and classes of |share in the fold - share in all|."""
+    whole = labels.value_counts(normalize=True)
+    return pd.crosstab(labels, folds, normalize="columns").sub(whole, axis=0).abs().to_numpy().mean()
+
+
+@pytest.mark.parametrize("is_grouped", [True, False])
+def test_folds_depend_on_seed_and_images_and_not_on_the_order_of_rows_or_a_given_split(is_grouped):
+    images = grouped_or_not(grouped_set(1), is_grouped)
+    folds = assign_folds(images, num_folds=5, seed=3)
+    order = np.random.default_rng(0).permutation(len(images))
+    assert np.array_equal(assign_folds(images.iloc[order], num_folds=5, seed=3), folds[order])
+    assert np.array_equal(assign_folds(images.assign(split="test"), num_folds=5, seed=3), folds)
+    assert not np.array_equal(assign_folds(images, num_folds=5, seed=4), folds)
+
+
+def test_folds_that_cannot_hold_every_class_are_refused():
+    with pytest.raises(DataError) as caught:
+        assign_folds(make_images("aaaaabbbb"), num_folds=5, seed=0)
+    assert caught.value.found == "1 class(es) with too few images to divide: b (4)."
+    assert caught.value.expected == "at least 5 images of every class to draw a split from, one for each part."
+    assert caught.value.code == "DATA502"
+    images = make_images(list("abacbcabcaabbcc"), ["1", "1", "2", "2", "3", "3"] + ["4"] * 9)
+    with pytest.raises(DataError, match="no way, in 10 attempts, to divide 4 groups") as caught:
+        assign_folds(images, num_folds=3, seed=0)
+    assert caught.value.code == "DATA502"
+
+
+def test_fewer_than_three_folds_are_refused():
+    with pytest.raises(UsageError) as caught:
+        assign_folds(make_images("ab" * 10), num_folds=2, seed=0)
+    assert caught.value.found == "2 folds."
+    assert caught.value.expected == "at least 3: one to report on, one to choose by, and one to learn from."
+    assert caught.value.fix == "use for example 5."
+
+
+def test_many_classes_of_single_images_take_no_table_of_images_by_classes():
+    # 30,000 images x 3,000 classes would be 700 MB of counts
+    images = make_images(np.repeat(np.arange(3000), 10).astype(str))
+    tracemalloc.start()
+    divided = divide(images)
+    folds = assign_folds(images, num_folds=5, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counts(divided) == {"train": 21_000, "val": 4500, "test": 4500}
+    assert np.bincount(folds).tolist() == [6000] * 5
+    assert peak < 50e6
 
 
 def test_the_hash_follows_content_and_not_order():

@@ -6,7 +6,7 @@ random split then puts relatives on both sides. Compares small grey looks only. 
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,11 +28,11 @@ SMALL_FOLDER = 20  # images; smaller folders are themselves the blocks, so neigh
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Likeness = NDArray[np.float32]  # (N, N) correlation of looks, the mean look of the class taken out
+Likeness = NDArray[np.float32]  # (N, N)
 
 
 def find_order_leakage(
-    looks: NDArray[np.uint8], labels: NDArray[Any], folders: NDArray[Any] | None, *, seed: int = 0
+    looks: NDArray[np.uint8], labels: NDArray[Any], folders: Sequence[str] | None, *, seed: int = 0
 ) -> Finding | None:
     """Return DATA404 when the next image of the same class and folder looks more alike than a random one.
 
@@ -87,20 +87,23 @@ def group_by_order(images: pd.DataFrame, block_length: int) -> pd.Series:
         raise UsageError(
             found=f"blocks of {block_length} images.", expected="at least 1.", fix="write for example order:60."
         )
-    folders = images["path"].map(lambda path: PurePosixPath(path).parent.as_posix())
-    places = images.groupby(folders.to_numpy()).cumcount()
+    import pandas as pd
+
+    names = [path.rpartition("/")[0] or "." for path in images["path"].tolist()]
+    folders = pd.Series(names, index=images.index)
+    places = images.groupby(names).cumcount()
     sizes = folders.map(folders.value_counts())
     num_blocks = (sizes / block_length).round().clip(lower=1).astype(int)
     blocks = places * num_blocks // sizes
     return (folders + ":" + blocks.astype(str).str.zfill(4)).rename("group")
 
 
-def _number_folders(folders: NDArray[Any] | None, num_images: int) -> Codes:
+def _number_folders(folders: Sequence[str] | None, num_images: int) -> Codes:
     """Return (N,) number of each image's folder; all zero when most folders are too small to look into."""
     import pandas as pd
 
-    codes, names = pd.factorize(np.zeros(num_images) if folders is None else folders)
-    return codes.astype(np.int64) if num_images >= SMALL_FOLDER * len(names) else np.zeros(num_images, dtype=np.int64)
+    codes, names = pd.factorize(np.asarray(folders if folders is not None else [""] * num_images, dtype=object))
+    return codes if num_images >= SMALL_FOLDER * len(names) else np.zeros_like(codes)
 
 
 def _take_runs(folder_codes: Codes) -> tuple[Codes, Codes, Codes]:
@@ -125,24 +128,22 @@ def _neighbours(strata: Codes, runs: Codes) -> tuple[Codes, Codes]:
 
 
 def _compare(looks: NDArray[np.uint8], strata: Codes) -> Likeness:
-    """Return (N, N) likeness in [-1, 1]: standardised looks less the mean of their stratum; 0 with a blank one."""
-    vectors = _scale(looks.reshape(len(looks), -1).astype(np.float32))  # (N, H * W)
+    """Return (N, N) likeness in [-1, 1]: correlation of the looks, each less the mean of its stratum; 0 if blank."""
+    pixels = looks.reshape(len(looks), -1).astype(np.float32)  # (N, H * W)
+    vectors = _scale(pixels - pixels.mean(axis=1, keepdims=True))
     is_blank = ~vectors.any(axis=1)
     means = np.zeros((strata.max() + 1, vectors.shape[1]), dtype=np.float32)
     np.add.at(means, strata, vectors)
-    vectors -= (means / np.bincount(strata)[:, None].astype(np.float32))[strata]
+    means /= np.bincount(strata)[:, None]
+    vectors = _scale(vectors - means[strata])
     vectors[is_blank] = 0
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.divide(vectors, lengths, out=vectors, where=lengths > 1e-3)
-    likeness: Likeness = vectors @ vectors.T
-    return likeness
+    return np.asarray(vectors @ vectors.T, dtype=np.float32)
 
 
 def _scale(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the rows with mean 0 and length 1; constant rows become 0."""
-    centred = vectors - vectors.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-3)
+    """Return the rows with length 1; those of nothing but rounding errors stay what they are."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 1e-3, lengths, 1), dtype=np.float32)
 
 
 def _shuffle(likeness: Likeness, strata: Codes, firsts: Codes, nexts: Codes, rng: np.random.Generator) -> Floats:

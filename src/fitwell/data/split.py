@@ -7,15 +7,17 @@ images only, not on the order of the rows. Never reaches torch.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fitwell.data.table import name_first, read_cells
 from fitwell.errors import DataError, UsageError
-from fitwell.files import sha256_of_text, write_text
+from fitwell.files import sha256_of_text, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,15 +55,11 @@ def assign_splits(
             fix="use for example 0.15 and 0.15.",
         )
     images = dataset_images
-    order = np.argsort(images["path"].to_numpy(dtype=object), kind="stable")
-    label_names, labels = np.unique(images["label"].to_numpy(dtype=object)[order], return_inverse=True)
-    group_names = images["group" if "group" in images.columns else "path"].to_numpy(dtype=object)[order]
-    _, groups = np.unique(group_names, return_inverse=True)
-    given = images["split"].to_numpy(dtype=object)[order] if "split" in images.columns else None
+    order, (label_names, labels), (group_names, groups) = _encode(images)
     parts = np.zeros(len(images), dtype=np.int64)  # (N,) index into PARTS
-    if given is not None:
-        parts = np.array([PARTS.index(part) for part in given], dtype=np.int64)
-        _refuse_leaks(group_names, parts)
+    if "split" in images.columns:
+        parts = np.array([PARTS.index(part) for part in images["split"].tolist()], dtype=np.int64)[order]
+        _refuse_leaks(group_names, groups, parts)
         _require_train(parts)
     wanted = {1: val_fraction, 2: test_fraction}
     drawn = [part for part in wanted if not (parts == part).any()]
@@ -74,6 +72,33 @@ def assign_splits(
     split = np.empty(len(images), dtype=object)
     split[order] = np.array(PARTS, dtype=object)[parts]
     return images.assign(split=split.tolist())
+
+
+def assign_folds(images: pd.DataFrame, *, num_folds: int, seed: int) -> NDArray[np.int64]:
+    """Return (N,) the fold of each image, 0 to num_folds - 1, of about equal size and with the same class shares.
+
+    Groups stay whole. A split that is given is not looked at.
+
+    Raises:
+        UsageError: when there are fewer than three folds.
+        DataError: when a class has fewer images or groups than there are folds, or no way is found to have every
+            class in every fold.
+    """
+    if num_folds < 3:
+        raise UsageError(
+            found=f"{num_folds} folds.",
+            expected="at least 3: one to report on, one to choose by, and one to learn from.",
+            fix="use for example 5.",
+        )
+    order, (label_names, labels), (group_names, groups) = _encode(images)
+    _refuse_scarce(labels, groups, num_folds, label_names)
+    rng = np.random.default_rng(seed)
+    folds = np.empty(len(images), dtype=np.int64)
+    if len(group_names) == len(images):
+        folds[order] = _deal_images(labels, num_folds, rng)
+    else:
+        folds[order] = _draw_groups(_count(groups, labels), np.full(num_folds, 1 / num_folds), rng)[groups]
+    return folds
 
 
 def split_hash(images: pd.DataFrame) -> str:
@@ -92,14 +117,14 @@ def write_split(path: Path, images: pd.DataFrame) -> None:
     The id is made of the path, so an image has the same id in every run on this dataset.
     """
     table = images.drop(columns=[name for name in ("id", "width", "height") if name in images.columns])
-    table.insert(0, "id", [sha256_of_text(str(name))[:16] for name in images["path"]])
+    table.insert(0, "id", [sha256_of_text(path)[:16] for path in images["path"].tolist()])
     if "group" not in table.columns:
         table["group"] = ""
     table = table[[*SPLIT_COLUMNS, *(name for name in table.columns if name not in SPLIT_COLUMNS)]]
     # Before 3.13 csv leaves a bare carriage return unquoted, and reads it back as the end of the row.
-    has_return = any("\r" in str(cell) for name in table.columns for cell in table[name])
+    has_return = any(table[name].astype(str).str.contains("\r", regex=False).any() for name in table.columns)
     quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-    write_text(path, table.to_csv(index=False, lineterminator="\n", quoting=quoting))
+    write_atomically(path, lambda file: table.to_csv(file, index=False, lineterminator="\n", quoting=quoting))
 
 
 def read_split(path: Path) -> pd.DataFrame:
@@ -129,22 +154,36 @@ def read_split(path: Path) -> pd.DataFrame:
 
 def _hash_rows(images: pd.DataFrame, columns: tuple[str, ...]) -> str:
     blank = [""] * len(images)
-    cells = [list(map(str, images[name])) if name in images.columns else blank for name in columns]
+    cells = [list(map(str, images[name].tolist())) if name in images.columns else blank for name in columns]
     rows = sorted(zip(*cells, strict=True))
     return sha256_of_text(*(cell for row in rows for cell in row))
 
 
-def _refuse_leaks(groups: NDArray[Any], parts: Codes) -> None:
-    places: dict[str, set[int]] = {}
-    for group, part in zip(groups.tolist(), parts.tolist(), strict=True):
-        places.setdefault(group, set()).add(part)
-    leaks = sorted(group for group, seen in places.items() if len(seen) > 1)
+def _encode(images: pd.DataFrame) -> tuple[Codes, tuple[list[str], Codes], tuple[list[str], Codes]]:
+    """Return the rows by path, and in that order names and numbers of labels and of groups; alone is a group too."""
+    order = np.argsort(images["path"].to_numpy(dtype=object), kind="stable")
+    units = images["group" if "group" in images.columns else "path"]
+    return order, _number(images["label"].take(order).tolist()), _number(units.take(order).tolist())
+
+
+def _number(names: Sequence[str]) -> tuple[list[str], Codes]:
+    """Return the different names, sorted, and (N,) the number of each."""
+    different = sorted(set(names))
+    numbers = {name: number for number, name in enumerate(different)}
+    return different, np.fromiter((numbers[name] for name in names), dtype=np.int64, count=len(names))
+
+
+def _refuse_leaks(names: Sequence[str], groups: Codes, parts: Codes) -> None:
+    is_in = np.zeros((len(names), len(PARTS)), dtype=bool)
+    is_in[groups, parts] = True
+    leaks = np.flatnonzero(is_in.sum(axis=1) > 1).tolist()
     if leaks:
-        cases = (f"{group} in {' and '.join(PARTS[part] for part in sorted(places[group]))}" for group in leaks)
+        cases = (f"{names[group]} in {' and '.join(compress(PARTS, is_in[group]))}" for group in leaks)
         raise DataError(
             found=f"leak: {len(leaks)} group(s) lie in more than one part of the given split: {name_first(cases)}.",
             expected="every group on one side, or the report would praise what was learned by heart.",
             fix="move each group to one part, or leave out the column split and let fitwell draw it.",
+            code="DATA401",
         )
 
 
@@ -154,44 +193,66 @@ def _require_train(parts: Codes) -> None:
             found="no image of the given split is for training.",
             expected="at least the part train.",
             fix="call the part to learn from train, or leave out the column split and let fitwell draw it.",
+            code="DATA503",
         )
 
 
-def _require_classes(labels: Codes, parts: Codes, names: NDArray[Any], drawn: list[int]) -> None:
+def _require_classes(labels: Codes, parts: Codes, names: Sequence[str], drawn: list[int]) -> None:
     for part in (0, 1, *(part for part in drawn if part == 2)):
         present = set(labels[parts == part].tolist())
-        missing = [str(name) for code, name in enumerate(names) if code not in present]
+        missing = [name for code, name in enumerate(names) if code not in present]
         if missing:
             raise DataError(
                 found=f"no image of {name_first(missing)} in {PARTS[part]}.",
                 expected=f"every class in {PARTS[part]}.",
                 fix="add images of these classes there, or leave out the split and let fitwell draw it.",
+                code="DATA503",
             )
 
 
 def _draw(
-    labels: Codes, groups: Codes, shares: NDArray[np.float64], rng: np.random.Generator, label_names: NDArray[Any]
+    labels: Codes, groups: Codes, shares: NDArray[np.float64], rng: np.random.Generator, label_names: Sequence[str]
 ) -> Codes:
     """Return (N,) the part of each image, 0 to P - 1, for (P,) shares; no group is divided.
 
     Raises:
         DataError: when some class cannot be in every part.
     """
-    unit_names, units = np.unique(groups, return_inverse=True)
-    counts = np.zeros((len(unit_names), len(label_names)))  # (G, C) images
-    np.add.at(counts, (units, labels), 1)
-    num_units = (counts > 0).sum(axis=0)
-    scarce = [f"{label_names[code]} ({num_units[code]})" for code in np.flatnonzero(num_units < len(shares))]
+    _refuse_scarce(labels, groups, len(shares), label_names)
+    different, groups = np.unique(groups, return_inverse=True)
+    if len(different) == len(labels):
+        return _draw_images(labels, shares, rng)
+    counts = _count(groups, labels)
+    return _draw_groups(counts[:, counts.any(axis=0)], shares, rng)[groups]
+
+
+def _refuse_scarce(labels: Codes, groups: Codes, num_parts: int, label_names: Sequence[str]) -> None:
+    pairs = np.unique(groups * len(label_names) + labels)
+    num_units = np.bincount(pairs % len(label_names), minlength=len(label_names))  # (C,) groups with each class
+    scarce = [f"{label_names[code]} ({num_units[code]})" for code in np.flatnonzero(num_units < num_parts).tolist()]
     if scarce:
-        kind = "images" if len(unit_names) == len(labels) else "groups"
+        kind = "images" if len(np.unique(groups)) == len(groups) else "groups"
         raise DataError(
             found=f"{len(scarce)} class(es) with too few {kind} to divide: {name_first(scarce)}.",
-            expected=f"at least {len(shares)} {kind} of every class to draw a split from, one for each part.",
+            expected=f"at least {num_parts} {kind} of every class to draw a split from, one for each part.",
             fix="add images of these classes, merge them with others, or take them out.",
+            code="DATA502",
         )
-    if len(unit_names) == len(labels):
-        return _draw_images(labels, shares, rng)
-    return _draw_groups(counts[:, counts.any(axis=0)], shares, rng)[units]
+
+
+def _count(groups: Codes, labels: Codes) -> Counts:
+    """Return (G, C) images of each class in each group."""
+    counts = np.zeros((groups.max() + 1, labels.max() + 1))
+    np.add.at(counts, (groups, labels), 1)
+    return counts
+
+
+def _deal_images(labels: Codes, num_folds: int, rng: np.random.Generator) -> Codes:
+    """Deal single images to folds like cards, class after class: no two folds differ by more than one of a class."""
+    shuffled = rng.permutation(len(labels))
+    folds = np.empty(len(labels), dtype=np.int64)
+    folds[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % num_folds
+    return folds
 
 
 def _draw_images(labels: Codes, shares: NDArray[np.float64], rng: np.random.Generator) -> Codes:
@@ -238,6 +299,7 @@ def _draw_groups(counts: Counts, shares: NDArray[np.float64], rng: np.random.Gen
         found=f"no way, in {NUM_ATTEMPTS} attempts, to divide {len(counts)} groups.",
         expected="every class in every part, and every group whole.",
         fix="use smaller groups, merge rare classes, or give the column split.",
+        code="DATA502",
     )
 
 

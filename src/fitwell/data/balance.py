@@ -1,0 +1,126 @@
+"""How many images of each class there are, in all and in each part. Never reaches torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fitwell.data.finding import Case, Finding
+from fitwell.data.split import PARTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMBALANCE_RATIO = 1.5  # largest class to smallest, from which recipes weigh classes
+FEW_IMAGES, FEW_GROUPS = 20, 5
+UNEVEN_SHARE = 0.05  # of a part, by which a class share may differ from its share of all images
+UNEVEN_RATIO = 1.5  # by which it may be larger or smaller
+UNEVEN_IMAGES = 2  # below which a difference is rounding
+
+
+def find_class_problems(images: pd.DataFrame, num_folds: int | None = None) -> list[Finding]:
+    """Return what is wrong with the classes before a split is drawn (DATA501, 502, 503, 505, 506).
+
+    Args:
+        images: rows with path and label; group where images belong together; split where it is given.
+        num_folds: how many folds are asked for, which a given split overrules; None divides into three parts.
+    """
+    import pandas as pd
+
+    unit, kind = ("group", "groups") if "group" in images.columns else ("path", "images")
+    counts = images["label"].value_counts().sort_index()
+    findings = []
+    least, pool = num_folds or len(PARTS), images
+    if "split" in images.columns:
+        given = pd.crosstab(images["label"], images["split"])
+        findings = _find_missing_classes(given)
+        # What is missing from the given train is told by now; parts that are not given are drawn from train.
+        pool = images[images["split"] == "train"]
+        least = 1 + sum(part not in given.columns for part in PARTS[1:])
+    num_units = pool.groupby("label")[unit].nunique()
+    small = {} if least == 1 else {label: number for label, number in num_units.items() if number < least}
+    if small:
+        cases = tuple(Case(str(label), f"{number} {kind[: None if number > 1 else -1]}") for label, number in small.items())
+        message = f"{len(small)} of {len(counts)} classes have fewer than the {least} {kind} that a division takes"
+        findings.append(Finding("DATA502", message, cases))
+    few = _find_few(counts, images.groupby("label")[unit].nunique(), kind, set(small))
+    return [*findings, *few, *_find_imbalance(counts)]
+
+
+def find_uneven_parts(images: pd.DataFrame) -> Finding | None:
+    """Return DATA504 when a class has another share of some part than of all images, beyond rounding.
+
+    Evidence: largest_deviation of a share (fraction of a part), and the number of images of each part.
+    """
+    import pandas as pd
+
+    counts = pd.crosstab(images["label"], images["split"])  # (C, P)
+    sizes = counts.sum()
+    wished = counts.sum(axis=1) / len(images)  # (C,) share of all
+    shares = counts / sizes
+    off = shares.sub(wished, axis=0).abs()
+    ratio = shares.div(wished, axis=0)
+    is_large = (off > UNEVEN_SHARE) | (ratio > UNEVEN_RATIO) | (ratio < 1 / UNEVEN_RATIO)
+    is_uneven = is_large & (off * sizes > UNEVEN_IMAGES)
+    cases = tuple(
+        Case(str(label), f"{shares.loc[label, part]:.1%} of {part}, {wished[label]:.1%} of all")
+        for label in counts.index
+        for part in PARTS
+        if part in counts.columns and is_uneven.loc[label, part]
+    )
+    if not cases:
+        return None
+    worst = float(off[is_uneven].max().max())
+    return Finding(
+        "DATA504",
+        f"{int(is_uneven.any(axis=1).sum())} of {len(counts)} classes have other shares of a part than of all images, "
+        f"by up to {100 * worst:.1f} percentage points",
+        cases,
+        {"largest_deviation": round(worst, 4), "part_sizes": {str(part): int(size) for part, size in sizes.items()}},
+    )
+
+
+def _find_missing_classes(given: pd.DataFrame) -> list[Finding]:
+    """Return which classes of a table (C, P) of images have none in the given parts."""
+    missing = {
+        part: [str(label) for label in given.index if part not in given.columns or given.loc[label, part] == 0]
+        for part in PARTS
+        if part in given.columns or part == "train"
+    }
+    needed = tuple(Case(label, f"none in {part}") for part in PARTS[:2] for label in missing.get(part, []))
+    findings = []
+    if needed:
+        labels = {case.name for case in needed}
+        message = f"{len(labels)} of {len(given)} classes are missing from train or val of the given split"
+        findings.append(Finding("DATA503", message, needed))
+    if missing.get("test"):
+        message = f"{len(missing['test'])} of {len(given)} classes are missing from test of the given split"
+        findings.append(Finding("DATA506", message, tuple(Case(label) for label in missing["test"])))
+    return findings
+
+
+def _find_few(counts: pd.Series[int], num_units: pd.Series[int], kind: str, told: set[object]) -> list[Finding]:
+    few = counts < FEW_IMAGES
+    limit = f"{FEW_IMAGES} images"
+    if kind == "groups":
+        few |= num_units < FEW_GROUPS
+        limit += f" or {FEW_GROUPS} groups"
+    cases = tuple(
+        Case(str(label), f"{counts[label]} images" + (f" in {num_units[label]} groups" if kind == "groups" else ""))
+        for label in counts.index[few]
+        if label not in told
+    )
+    if not cases:
+        return []
+    return [Finding("DATA505", f"{len(cases)} of {len(counts)} classes have fewer than {limit}", cases)]
+
+
+def _find_imbalance(counts: pd.Series[int]) -> list[Finding]:
+    largest, smallest = int(counts.max()), int(counts.min())
+    if largest < IMBALANCE_RATIO * smallest:
+        return []
+    message = (
+        f"the largest class has {largest / smallest:.1f} times the images of the smallest ({largest} and {smallest}), "
+        f"and always naming it would be right for {largest / counts.sum():.0%}"
+    )
+    cases = tuple(Case(str(label), f"{number} images") for label, number in counts.sort_values().items())
+    return [Finding("DATA501", message, cases, {"ratio": round(largest / smallest, 2)})]
