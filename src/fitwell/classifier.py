@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from fitwell.data.check import Inspection
     from fitwell.data.index import Dataset
     from fitwell.recipe.schema import Recipe
     from fitwell.training.prepare import PreparedRun
@@ -70,12 +71,23 @@ class Classifier:
         """The class names, in the order of the columns of `predict_proba`."""
         return list(self.run.read()["data"]["classes"])
 
-    def fit(self, data: str | os.PathLike[str], *, image_root: str | os.PathLike[str] | None = None) -> Self:
-        """Train on `data`, a folder of class folders or a table; then judge on val and, once, on test."""
-        from fitwell.data.index import index_dataset
+    def fit(
+        self,
+        data: str | os.PathLike[str],
+        *,
+        image_root: str | os.PathLike[str] | None = None,
+        group_by: str | None = None,
+        on_data_error: str = "stop",
+    ) -> Self:
+        """Check the images in `data`, a folder of class folders or a table; train; judge on val and, once, on test.
 
-        dataset = index_dataset(Path(data), Path(image_root) if image_root is not None else None)
-        prepared = prepare(dataset, read_settings(self._recipe, self._settings))
+        Args:
+            image_root: folder that a table's paths are relative to; by default the table's own.
+            group_by: what belongs together: "order:60" for blocks of 60 images in file order, or a column's name.
+            on_data_error: "stop", or "warn" to leave out what cannot be used.
+        """
+        dataset = read_dataset(Path(data), Path(image_root) if image_root is not None else None, group_by)
+        prepared = prepare(dataset, read_settings(self._recipe, self._settings), on_data_error)
         self._run = start(prepared, self._runs_dir, Path(data).stem)
         train(self._run)
         return self
@@ -116,11 +128,76 @@ def read_settings(recipe: str, settings: Mapping[str, object]) -> Recipe:
     return read_recipe(recipe, settings, environment=os.environ, folder=Path.cwd())[0]
 
 
-def prepare(dataset: Dataset, recipe: Recipe) -> PreparedRun:
-    """Look at the images, draw the split and resolve the recipe; write nothing."""
+def read_dataset(data: Path, image_root: Path | None = None, group_by: str | None = None) -> Dataset:
+    """Return the images of a folder or a table, grouped by a rule of `data.check.group_images` if one is given."""
+    from fitwell.data.index import index_dataset
+
+    dataset = index_dataset(data, image_root)
+    if group_by is None:
+        return dataset
+    from fitwell.data.check import group_images
+
+    return group_images(dataset, group_by)
+
+
+def inspect(dataset: Dataset, recipe: Recipe, *, flips: bool = False, labels: bool = False) -> Inspection:
+    """Report what is wrong with the images; change nothing.
+
+    Args:
+        recipe: whose crop and split are planned.
+        flips: whether mirrored copies count as duplicates.
+        labels: whether to look for wrong labels with the recipe's frozen backbone.
+    """
+    from fitwell.data.check import inspect_dataset
+    from fitwell.recipe.resolve import plan_crop, plan_split
+
+    inspection = inspect_dataset(dataset, plan_crop(recipe), plan_split(recipe), flips=flips)
+    return _suspect_labels(inspection, recipe) if labels else inspection
+
+
+def _suspect_labels(inspection: Inspection, recipe: Recipe) -> Inspection:
+    from fitwell.data.suspect_labels import find_suspect_labels
+    from fitwell.evaluation.features import frozen_features
+    from fitwell.training.prepare import preprocessing_of, resolve_for
+
+    images, resolved = inspection.images, resolve_for(inspection.images, recipe)
+    paths = list(images["path"])
+    features = frozen_features(
+        inspection.root,
+        paths,
+        preprocessing_of(resolved),
+        backbone=resolved.model.backbone,
+        weights=resolved.model.weights,
+        device=recipe.execution.device,
+    )
+    groups = images["group"].to_numpy() if "group" in images.columns else None
+    return inspection.adding(find_suspect_labels(features, images["label"].to_numpy(), paths, groups))
+
+
+def prepare(dataset: Dataset, recipe: Recipe, on_data_error: str = "stop") -> PreparedRun:
+    """Check the images, draw the split and resolve the recipe; write nothing.
+
+    Args:
+        on_data_error: "stop", or "warn" to leave out what cannot be used.
+    """
     from fitwell.training.prepare import prepare_run
 
-    return prepare_run(dataset, recipe)
+    return prepare_run(dataset, recipe, stop_at_errors=stops_at_errors(on_data_error))
+
+
+def stops_at_errors(on_data_error: str) -> bool:
+    """Return whether errors in the images stop everything.
+
+    Raises:
+        UsageError: when the answer is neither "stop" nor "warn".
+    """
+    if on_data_error not in ("stop", "warn"):
+        raise UsageError(
+            found=f"--on-data-error={on_data_error}.",
+            expected="stop or warn.",
+            fix="leave it out to stop at errors, or give warn to leave out what cannot be used.",
+        )
+    return on_data_error == "stop"
 
 
 def start(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:
@@ -173,13 +250,14 @@ def evaluate(run: RunFolder, split: str) -> dict[str, Any]:
     return _judge(run, split, images[images["split"] == split], Path(run.read()["data"]["root"]))
 
 
-def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str) -> dict[str, Any]:
+def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str, on_data_error: str = "stop") -> dict[str, Any]:
     """Judge `run` on images of another folder or table; the result goes to evaluation/<name>/.
 
     Raises:
-        DataError: when the images have a class that the run does not know.
+        DataError: when images cannot be used, or have a class that the run does not know.
     """
-    from fitwell.data.index import scan_images
+    from fitwell.data.finding import refuse_errors
+    from fitwell.data.measure import scan_images
 
     known = run.read()["data"]["classes"]
     unknown = sorted(set(dataset.classes) - set(known))
@@ -189,7 +267,10 @@ def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str) -> dict[str, A
             expected=f"only classes of the run: {known}.",
             fix="rename the labels, or train a run that knows these classes.",
         )
-    images = scan_images(dataset, threads=os.cpu_count() or 1)
+    scan = scan_images(dataset, threads=os.cpu_count() or 1)
+    if stops_at_errors(on_data_error):
+        refuse_errors([*dataset.findings, *scan.findings], dataset.source)
+    images = scan.images
     images.insert(0, "id", [str(number) for number in range(len(images))])
     return _judge(run, name, images.drop(columns=["width", "height"]), dataset.root)
 

@@ -139,10 +139,10 @@ def test_the_planned_crop_decides_what_is_enlarged():
 
 
 def test_cut_pictures_are_told_from_the_most_cut_on():
-    finding = found([(400, 300), (400, 299), (150, 600)])["DATA605"]
-    assert finding.message == "2 of 3 images lose more than 25 % to the crop."
-    assert finding.cases == (Case("002.png", "150 x 600, 25 % is kept"), Case("001.png", "400 x 299, 74.8 % is kept"))
-    assert finding.evidence == {"limit": 0.75, "median_kept": 0.499}
+    finding = found([(600, 400), (500, 300), (500, 299), (150, 600)])["DATA605"]
+    assert finding.message == "2 of 4 images lose more than 40 % to the crop."
+    assert finding.cases == (Case("003.png", "150 x 600, 25 % is kept"), Case("002.png", "500 x 299, 59.8 % is kept"))
+    assert finding.evidence == {"limit": 0.6, "median_kept": 0.424}
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash"])

@@ -196,6 +196,16 @@ def test_names_of_strangers_are_shown_and_never_become_tags(tmp_path):
         assert name in page.text
 
 
+def test_what_was_found_about_the_images_is_told(tmp_path):
+    run = make_run(tmp_path)
+    record = {"code": "DATA404", "severity": "warning", "message": "Neighbours are <alike>.", "fix": "Give groups."}
+    run.findings.write_text(to_json(record) + "\n")
+    write_report(run)
+    page = Page(run.report_html)
+    assert "What was found about the images" in page.text
+    assert "warning DATA404 Neighbours are <alike>. Give groups." in page.text
+
+
 def test_a_slice_of_few_images_is_grey(tmp_path):
     run = make_run(tmp_path)
     metrics = judge(run)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from fitwell.cli import demo, judge, recipes, train
+from fitwell.cli import check, demo, judge, recipes, train
 from fitwell.cli.output import print_error
 from fitwell.errors import FitwellError
 
@@ -25,6 +25,8 @@ app = App(
     help_format="plaintext",  # markdown would cost a tenth of a second at every --help
 )
 app.command(demo.demo)
+app.command(check.check)
+app.command(check.explain)
 app.command(train.train)
 app.command(train.resume)
 app.command(judge.evaluate)
@@ -39,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code."""
     as_json = "--json" in arguments
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         print_error(str(error), as_json=as_json, code=USAGE)
         return USAGE
@@ -56,4 +58,4 @@ def run(arguments: Sequence[str]) -> int:
         message = f"{type(error).__name__}: {error}\nThis is a bug in fitwell: please report it with the lines above."
         print_error(message, as_json=as_json, code=BUG)
         return BUG
-    return 0
+    return int(code or 0)

@@ -18,6 +18,7 @@ def evaluate(
     *,
     split: str = "test",
     image_root: Path | None = None,
+    on_data_error: str = "stop",
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Judge a finished run on its own images, or on other labelled images.
@@ -27,6 +28,7 @@ def evaluate(
         data: other images: a folder of class folders, or a table. Without it the run's own split is used.
         split: val or test, of the run's own images. Every opening of test is logged.
         image_root: folder that the table's paths are relative to.
+        on_data_error: stop, or warn: leave out other images that cannot be used.
         json: print the result as JSON.
     """
     from fitwell import classifier
@@ -36,12 +38,10 @@ def evaluate(
     if data is None:
         metrics = classifier.evaluate(folder, split)
     else:
-        from fitwell.data.index import index_dataset
-
         name = data.resolve().stem
         if name in ("train", "val", "test"):
             name = f"other-{name}"
-        metrics = classifier.evaluate_dataset(folder, index_dataset(data, image_root), name)
+        metrics = classifier.evaluate_dataset(folder, classifier.read_dataset(data, image_root), name, on_data_error)
     if json:
         print_json({"run": str(folder.path), **metrics})
     else:

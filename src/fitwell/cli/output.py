@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fitwell.errors import FitwellError
 from fitwell.files import SCHEMA_VERSION, to_json
+
+if TYPE_CHECKING:
+    from fitwell.data.finding import Finding
 
 METRICS = ("auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss")
 
@@ -28,6 +32,13 @@ def print_error(error: FitwellError | str, *, as_json: bool, code: int) -> None:
         print_json({"error": {"code": code, "kind": type(error).__name__, **parts}})
     else:
         print(f"error: {error}", file=sys.stderr)
+
+
+def print_warnings(findings: Sequence[Finding]) -> None:
+    """Print what was found about the images, but for notices, on stderr."""
+    for finding in findings:
+        if finding.severity != "notice":
+            print(f"{finding.severity}: {finding.code} {finding.message}", file=sys.stderr)
 
 
 def print_verdict(metrics: dict[str, Any], run: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from fitwell.cli.output import print_json, print_verdict
+from fitwell.cli.output import print_json, print_verdict, print_warnings
 from fitwell.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,29 @@ if TYPE_CHECKING:
     from fitwell.training.prepare import PreparedRun
 
 Settings = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
-TRAIN_OPTIONS = ("--recipe", "--seed", "--name", "--runs-dir", "--image-root", "--dry-run", "--json")
+TRAIN_OPTIONS = (
+    *("--recipe", "--seed", "--name", "--runs-dir", "--image-root", "--group-by", "--on-data-error"),
+    *("--dry-run", "--json"),
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Reading:
+    """How to read the images.
+
+    Args:
+        image_root: folder that the table's paths are relative to; else the table's own folder.
+        group_by: what belongs together: order:N for blocks of N images in file order, or a column's name.
+        on_data_error: stop, or warn: leave out what cannot be used, and go on.
+    """
+
+    image_root: Path | None = None
+    group_by: str | None = None
+    on_data_error: str = "stop"
+
+
+AS_IT_IS = Reading()
 
 
 def train(
@@ -29,11 +52,11 @@ def train(
     seed: int | None = None,
     name: str | None = None,
     runs_dir: Path = Path("runs"),
-    image_root: Path | None = None,
+    reading: Reading = AS_IT_IS,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Train a classifier, judge it, and leave a run folder.
+    """Check the images, train a classifier, judge it, and leave a run folder.
 
     Every setting of a recipe can be given by its dotted key, such as
     `--optimizer.weight-decay 0.1` or `--phases.fine-tune.epochs 5`.
@@ -44,18 +67,18 @@ def train(
         seed: decides the split, the new weights and every random choice.
         name: name of the run.
         runs_dir: where runs are kept.
-        image_root: folder that the table's paths are relative to; else the table's own folder.
         dry_run: show the resolved recipe and the split, and write nothing.
         json: print the result as JSON.
     """
     from fitwell import classifier
-    from fitwell.data.index import index_dataset
 
     overrides = parse_settings(settings, known=TRAIN_OPTIONS)
     if seed is not None:
         overrides["seed"] = seed
     chosen = classifier.read_settings(recipe, overrides)
-    prepared = classifier.prepare(index_dataset(data, image_root), chosen)
+    dataset = classifier.read_dataset(data, reading.image_root, reading.group_by)
+    prepared = classifier.prepare(dataset, chosen, reading.on_data_error)
+    print_warnings(prepared.findings)
     if dry_run:
         _print_plan(prepared, json=json)
         return

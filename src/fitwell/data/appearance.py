@@ -39,7 +39,7 @@ MOST_DISTANCE = 1.0
 LEAST_RATIO, MOST_RATIO = 0.6, 1 / 0.6
 
 LEAST_ENLARGEMENT = 1.25  # below it, nobody sees the difference
-LEAST_KEPT = 0.75  # a photograph of 4:3 keeps exactly this
+LEAST_KEPT = 0.6  # the common shapes of photographs, 4:3 and 3:2, keep 0.75 and 0.67
 
 
 def find_appearance_problems(images: pd.DataFrame, measures: Measures, plan: CropPlan) -> list[Finding]:
@@ -112,7 +112,7 @@ def find_enlarged(images: pd.DataFrame, plan: CropPlan) -> Finding | None:
 
 
 def find_cut(images: pd.DataFrame, plan: CropPlan) -> Finding | None:
-    """Return DATA605: images of which evaluation would see less than three quarters, the most cut first."""
+    """Return DATA605: images of which evaluation would see less than three fifths, the most cut first."""
     kept = kept_areas(images["width"].to_numpy(), images["height"].to_numpy(), plan)
     rows = np.flatnonzero(kept < LEAST_KEPT - 1e-9)
     rows = rows[np.argsort(kept[rows], kind="stable")]

@@ -170,4 +170,6 @@ def describe(finding: Finding, limit: int = MOST_EXAMPLES) -> str:
 
 def printable(name: str) -> str:
     """Return `name` with what a terminal would act on, such as newlines and changes of direction, written out."""
+    if name.isprintable():
+        return name
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)

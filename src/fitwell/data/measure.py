@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fitwell.data.decode import read_image
-from fitwell.data.duplicates import NUM_HASHES, perceptual_hashes
 from fitwell.data.finding import Case, Finding, codes
+from fitwell.data.perceptual_hash import NUM_HASHES, perceptual_hashes
 from fitwell.errors import DataError
 from fitwell.files import sha256_of_file
 
@@ -40,7 +40,7 @@ class Measures:
 
     Attributes:
         pixels: (N,) hex digest of the upright RGB pixels and their size; equal for equal pictures.
-        hashes: (N, K) perceptual hashes, see `duplicates.perceptual_hashes`.
+        hashes: (N, K) perceptual hashes, see perceptual_hash.py.
         looks: (N, 16, 16) the whole picture in grey.
         means, spreads: (N, 3) mean and standard deviation of red, green and blue, in [0, 1].
         details: (N,) entropy of the grey values in bits, 0 (one value) to 8.

@@ -47,6 +47,7 @@ def collect(run: RunFolder) -> dict[str, Any]:
         "verdict": describe_verdict(evaluations[headline]) if headline else None,
         "headline": headline,
         "evaluations": evaluations,
+        "findings": list(read_json_lines(run.findings)),
         "split": _describe_split(run, record),
         "training": _describe_training(record, epochs),
         "epochs": epochs,

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fitwell.data.check import SplitPlan
+from fitwell.data.preview import CropPlan
 from fitwell.recipe.schema import Augment, Recipe, Resolution
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+DEFAULT_SIZE = 224  # side in pixels that it was pretrained at
 IMBALANCE_RATIO = 1.5  # largest class over smallest, from which accuracy and an unweighted loss favour the largest
 TARGET_VIEWS = 4000  # training images times views: bounds the time and memory of the cached features
 MAX_VIEWS = 8
@@ -65,6 +68,18 @@ def resolve_recipe(recipe: Recipe, data: DataFacts, input_size_of: Callable[[str
     recipe = _fill(recipe, "balance", "class_weights", lambda: choose_class_weights(data))
     recipe = _fill(recipe, "select", "metric", lambda: choose_metric(data))
     return _fill(recipe, "execution", "batch_size", lambda: choose_batch_size(data))
+
+
+def plan_crop(recipe: Recipe) -> CropPlan:
+    """Return how evaluation would fit a picture into the network; an `auto` size counts as the default backbone's."""
+    images = recipe.images
+    fraction = choose_crop_fraction()[0] if images.crop_fraction == "auto" else images.crop_fraction
+    return CropPlan(DEFAULT_SIZE if images.size == "auto" else images.size, images.fit, fraction)
+
+
+def plan_split(recipe: Recipe) -> SplitPlan:
+    """Return how the images are to be divided."""
+    return SplitPlan(**recipe.split.model_dump(), seed=recipe.seed)
 
 
 def choose_backbone() -> tuple[str, str]:

@@ -131,10 +131,21 @@ class Phase(Section):
 
 
 class Split(Section):
-    """Shares of the images for choosing and for the one final report; a given `split` column wins."""
+    """Shares of the images for choosing and for the one final report; a given `split` column wins.
+
+    With `folds`, test is fold number `fold` of so many equal ones, and `test_fraction` is not used.
+    """
 
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    folds: Annotated[int, Field(ge=2)] | None = None
+    fold: Count = 1
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Self:
+        if self.fold > (self.folds or 1):
+            raise ValueError(f"fold {self.fold} of {self.folds or 'no'} folds; write a fold from 1 to split.folds")
+        return self
 
 
 class Select(Section):

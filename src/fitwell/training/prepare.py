@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,13 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from fitwell.data.index import Dataset, scan_images
-from fitwell.data.split import assign_splits, data_fingerprint, split_hash, write_split
+from fitwell.data.check import inspect_dataset
+from fitwell.data.finding import MOST_EXAMPLES, Finding, refuse_errors
+from fitwell.data.index import Dataset
+from fitwell.data.split import data_fingerprint, split_hash, write_split
 from fitwell.data.transforms import Preprocessing
+from fitwell.files import appending
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone, input_size_of, normalisation
 from fitwell.recipe.read import write_recipe
-from fitwell.recipe.resolve import DataFacts, resolve_recipe
+from fitwell.recipe.resolve import DataFacts, plan_crop, plan_split, resolve_recipe
 from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder, create_run_folder, describe_environment, now
 
@@ -28,42 +30,49 @@ class PreparedRun:
     """A run before it has a folder: what `--dry-run` shows.
 
     Args:
-        images: the dataset's table with splits and hashes.
+        images: the usable rows of the dataset with splits and hashes.
+        classes: every label of `images` once, sorted.
         recipe: resolved, but for what is measured on the machine.
+        findings: about the images.
     """
 
     dataset: Dataset
     images: pd.DataFrame
+    classes: tuple[str, ...]
     recipe: Recipe
+    findings: tuple[Finding, ...]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of images per class in every split."""
         pairs = Counter(zip(self.images["split"], self.images["label"], strict=True))
-        return {split: {label: pairs[split, label] for label in self.dataset.classes} for split in SPLITS}
+        return {split: {label: pairs[split, label] for label in self.classes} for split in SPLITS}
 
 
-def prepare_run(dataset: Dataset, recipe: Recipe) -> PreparedRun:
-    """Look at every image, draw the split, and resolve the recipe; write nothing.
+def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True) -> PreparedRun:
+    """Check the images, draw the split, and resolve the recipe; write nothing.
+
+    Args:
+        stop_at_errors: refuse images with errors; else what is unusable is left out and the rest is used.
 
     Raises:
-        DataError: when an image cannot be decoded, or the classes do not fill three parts.
+        DataError: when the images have errors, or cannot be divided.
         RecipeError: when the backbone does not exist or cannot be frozen as asked.
     """
-    scanned = scan_images(dataset, threads=os.cpu_count() or 1)
-    images = assign_splits(
-        scanned,
-        val_fraction=recipe.split.val_fraction,
-        test_fraction=recipe.split.test_fraction,
-        seed=recipe.seed,
-    )
-    train = images[images["split"] == "train"]
-    facts = DataFacts(
-        num_train=len(train),
-        class_counts={label: int((train["label"] == label).sum()) for label in dataset.classes},
-    )
-    resolved = resolve_recipe(recipe, facts, input_size_of)
+    inspection = inspect_dataset(dataset, plan_crop(recipe), plan_split(recipe))
+    if stop_at_errors:
+        refuse_errors(inspection.findings, dataset.source)
+    if inspection.undivided is not None:
+        raise inspection.undivided
+    images = inspection.images.drop(columns=["width", "height"])
+    resolved = resolve_for(images[images["split"] == "train"], recipe)
     _require_phases_fit(resolved)
-    return PreparedRun(dataset, images.drop(columns=["width", "height"]), resolved)
+    return PreparedRun(dataset, images, inspection.classes, resolved, inspection.findings)
+
+
+def resolve_for(images: pd.DataFrame, recipe: Recipe) -> Recipe:
+    """Return the recipe with every `auto` that training `images` decide replaced."""
+    counts = {str(label): int(count) for label, count in images["label"].value_counts(sort=False).items()}
+    return resolve_recipe(recipe, DataFacts(num_train=len(images), class_counts=counts), input_size_of)
 
 
 def create_run(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:
@@ -83,6 +92,9 @@ def create_run(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:
         split={"hash": split_hash(prepared.images), "counts": prepared.counts()},
         test_openings=[],
     )
+    with appending(run.findings) as append:
+        for finding in prepared.findings:
+            append({"time": now(), "stage": "data", **finding.as_record(MOST_EXAMPLES)})
     return run
 
 
@@ -104,9 +116,9 @@ def _describe_data(prepared: PreparedRun) -> dict[str, Any]:
     return {
         "source": dataset.source,
         "root": str(dataset.root.resolve()),
-        "classes": list(dataset.classes),
+        "classes": list(prepared.classes),
         "num_images": len(images),
-        "class_counts": {label: int((images["label"] == label).sum()) for label in dataset.classes},
+        "class_counts": {label: int((images["label"] == label).sum()) for label in prepared.classes},
         "num_groups": int(images["group"].nunique()) if "group" in images else None,
         "fingerprint": data_fingerprint(images),
     }
