@@ -449,6 +449,22 @@ def test_every_exif_orientation_is_applied_once_and_noted(kind, orientation):
     assert dict(decoded.notes) == ({} if orientation == 1 else {"DATA121": ""})
 
 
+def test_dicom_is_known_by_its_bytes_whatever_the_name(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    image = pydicom.Dataset()
+    image.file_meta = pydicom.dataset.FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    image.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    image.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    image.Rows, image.Columns, image.SamplesPerPixel, image.PixelRepresentation = 1, 2, 1, 0
+    image.BitsAllocated, image.BitsStored, image.HighBit = 8, 8, 7
+    image.PhotometricInterpretation, image.PixelData = "MONOCHROME2", bytes([0, 255])
+    image.save_as(tmp_path / "a.png", enforce_file_format=True)
+    decoded = read_image(tmp_path / "a.png")
+    assert (decoded.format, pixel(decoded.image), pixel(decoded.image, 1)) == ("DICOM", (0, 0, 0), (255, 255, 255))
+    assert dict(decoded.notes)["DATA115"] == "holds DICOM"
+
+
 @pytest.mark.slow
 def test_ten_minutes_of_damaged_bytes_bring_only_errors_with_codes(tmp_path):
     pytest.importorskip("atheris")
