@@ -89,10 +89,10 @@ def cut(name, share, **options):
     return plant
 
 
-def drop_end(name, num_bytes):
+def drop_end(name, num_bytes, instead=b""):
     def plant(folder):
         path = save(fresh(), folder / name)
-        path.write_bytes(path.read_bytes()[:-num_bytes])
+        path.write_bytes(path.read_bytes()[:-num_bytes] + instead)
         return folder
 
     return plant
@@ -411,12 +411,12 @@ FAULTS = {
     "dangling link": ("DATA108", link("cat/gone.png", "nowhere.png")),
     "row without its file": ("DATA108", cell("path", "cat/missing.png")),
     "link out": ("DATA111", link_out),
-    "link to a device": ("DATA111", link("cat/zero.png", "/dev/zero")),
+    "link to a device": ("DATA107", link("cat/zero.png", "/dev/zero")),
     "link to a folder outside": ("DATA111", link("cat/away", "/usr/lib")),
     "link in a circle": ("DATA112", link("cat/circle.png", "circle.png")),
     "name that is not utf-8": ("DATA113", not_utf8),
     "png without its end": ("DATA114", drop_end("cat/open.png", 12)),
-    "jpeg without its end": ("DATA114", drop_end("cat/open.jpg", 2)),
+    "jpeg without its end": ("DATA114", drop_end("cat/open.jpg", 2, bytes(100))),
     "png named jpg": ("DATA115", put_picture("cat/lie.jpg", fresh, format="PNG")),
     "animation": ("DATA116", frames("cat/moving.gif")),
     "pages": ("DATA116", frames("cat/pages.tif")),

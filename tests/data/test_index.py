@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from fitwell.data.finding import Case, refuse_errors
-from fitwell.data.index import index_dataset, scan_images
+from fitwell.data.index import index_dataset
+from fitwell.data.measure import scan_images
 from fitwell.errors import DataError, UsageError
-from fitwell.files import sha256_of_file
 
 
 def put(root, *paths, size=(4, 4), **options):
@@ -121,37 +121,12 @@ def test_a_folder_of_images_must_exist_and_belongs_to_a_table(tmp_path):
     assert caught.value.fix == "leave it out."
 
 
-@pytest.mark.parametrize("threads", [0, 1, 3])
-def test_scanning_measures_every_image(tmp_path, threads):
-    put(tmp_path, "a/1.png", size=(5, 7))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    put(tmp_path, "b/1.jpg", size=(6, 8), exif=exif)
-    dataset = index_dataset(tmp_path)
-    scanned = scan_images(dataset, threads=threads)
-    assert scanned["sha256"].tolist() == [sha256_of_file(tmp_path / path) for path in ("a/1.png", "b/1.jpg")]
-    assert scanned[["width", "height"]].to_numpy().tolist() == [[5, 7], [8, 6]]  # upright
-    assert "sha256" not in dataset.images
-
-
-def test_scanning_names_the_number_of_bad_images_and_the_first_ten(tmp_path):
-    put(tmp_path, "a/good.png", "b/good.png")
-    for number in range(12):
-        (tmp_path / "a" / f"bad{number:02}.png").write_bytes(b"")
-    error = refused(lambda: scan_images(index_dataset(tmp_path), threads=2))
-    assert error.found.startswith("12 of 14 images cannot be used:\n  a/bad00.png: is empty.")
-    assert "a/bad09.png" in error.found
-    assert "a/bad10.png" not in error.found
-    assert error.expected.startswith("every image to decode")
-    assert error.fix.startswith("replace these files")
-
-
 def test_slices_leave_out_what_scanning_measured(tmp_path):
     from dataclasses import replace
 
     put(tmp_path, "a/1.png", "b/1.png")
     dataset = index_dataset(tmp_path)
-    assert replace(dataset, images=scan_images(dataset, threads=1)).slices == []
+    assert replace(dataset, images=scan_images(dataset, threads=1).images).slices == []
 
 
 def test_checking_a_table_loads_neither_torch_nor_a_learning_library():

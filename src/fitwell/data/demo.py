@@ -70,5 +70,4 @@ def read_elpv(folder: Path, source: str) -> Dataset:
             "cell": cells["cell"],
         }
     )
-    images = images.sort_values("path").reset_index(drop=True)
     return Dataset(root=folder, images=images, classes=("defective", "functional"), source=source)

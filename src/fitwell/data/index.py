@@ -1,24 +1,21 @@
 """What is in the folder: images, their classes, and where each lies.
 
-Reads names only, so it is instant; `scan_images` then opens each file once. Whatever is wrong becomes a finding, and
+Reads names only, so it is instant; measure.py then opens each file once. Whatever is wrong becomes a finding, and
 the image is left out. Never reaches torch.
 """
 
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fitwell.data.decode import decode_image
 from fitwell.data.finding import Finding, refuse_errors
 from fitwell.data.folder import LAYOUT, read_folder
 from fitwell.data.names import find_odd_names
 from fitwell.data.table import MEASURED_COLUMNS, TABLE_SUFFIXES, gather_findings, name_first, read_table
 from fitwell.errors import DataError, UsageError
-from fitwell.files import sha256_of_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,30 +79,6 @@ def index_dataset(source: Path, image_root: Path | None = None) -> Dataset:
     return Dataset(root=root, images=images, classes=classes, source=str(source), findings=findings)
 
 
-def scan_images(dataset: Dataset, threads: int) -> pd.DataFrame:
-    """Decode every image once; return `dataset.images` with the columns sha256, width and height (upright, pixels).
-
-    Raises:
-        DataError: names the number of images that cannot be decoded and the first 10 of them.
-    """
-    paths = [str(path) for path in dataset.images["path"]]
-    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        results = list(pool.map(lambda path: _scan(dataset.root / path), paths))
-    faults = [f"{path}: {fault}" for path, fault in zip(paths, results, strict=True) if isinstance(fault, str)]
-    if faults:
-        raise DataError(
-            found=f"{len(faults)} of {len(paths)} images cannot be used:\n  " + "\n  ".join(faults[:10]),
-            expected="every image to decode, because training would stop at the first that does not.",
-            fix="replace these files, or take them and their rows out of the dataset.",
-        )
-    measured = [result for result in results if not isinstance(result, str)]
-    return dataset.images.assign(
-        sha256=[digest for digest, _, _ in measured],
-        width=[width for _, width, _ in measured],
-        height=[height for _, _, height in measured],
-    )
-
-
 def _locate(source: Path, image_root: Path | None) -> tuple[Path, pd.DataFrame, tuple[Finding, ...]]:
     """Return the root, the rows and the findings of a folder or a table."""
     if source.is_dir():
@@ -127,12 +100,3 @@ def _locate(source: Path, image_root: Path | None) -> tuple[Path, pd.DataFrame, 
     if not root.is_dir():
         raise UsageError(found=f"{root} is not a folder.", expected="the folder of images.", fix="correct the path.")
     return root, *read_table(source, root)
-
-
-def _scan(path: Path) -> tuple[str, int, int] | str:
-    """Return (sha256, width, height), or why not."""
-    try:
-        image = decode_image(path)
-    except DataError as error:
-        return error.found.removeprefix(str(path)).strip()
-    return sha256_of_file(path), image.width, image.height

@@ -92,7 +92,7 @@ def load_batches(
         for batch in range(len(batches)):
             yield _unwrap(loading[batch])
         return
-    loader: DataLoader[_Fault | Loaded] = DataLoader(
+    loader: DataLoader[DataError | Loaded] = DataLoader(
         loading,
         batch_size=None,  # each item is a whole batch
         num_workers=workers,
@@ -112,28 +112,19 @@ def load_batches(
         ) from error
 
 
-@dataclass(frozen=True)
-class _Fault:
-    """A DataError on its way out of a worker; torch would rebuild the exception from its message alone."""
-
-    found: str
-    expected: str
-    fix: str
-
-
-class _Batches(Dataset["_Fault | Loaded"]):
+class _Batches(Dataset["DataError | Loaded"]):
     def __init__(self, source: ImageSource, batches: Sequence[Indices], epoch: int) -> None:
         self.source, self.batches, self.epoch = source, batches, epoch
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, batch: int) -> _Fault | Loaded:
+    def __getitem__(self, batch: int) -> DataError | Loaded:
         indices = self.batches[batch]
         try:
             images = [self.source.load(int(image), self.epoch) for image in indices]
         except DataError as error:
-            return _Fault(error.found, error.expected, error.fix)
+            return error  # raised here, torch would rebuild it from its message alone
         return torch.stack(images), indices
 
 
@@ -141,7 +132,7 @@ def _as_it_is(item: object) -> object:
     return item
 
 
-def _unwrap(item: _Fault | Loaded) -> Loaded:
-    if isinstance(item, _Fault):
-        raise DataError(found=item.found, expected=item.expected, fix=item.fix)
+def _unwrap(item: DataError | Loaded) -> Loaded:
+    if isinstance(item, DataError):
+        raise item
     return item

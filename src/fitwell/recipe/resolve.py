@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fitwell.data.check import SplitPlan
-from fitwell.data.preview import CropPlan
 from fitwell.recipe.schema import Augment, Recipe, Resolution
+
+if TYPE_CHECKING:
+    from fitwell.data.check import SplitPlan
+    from fitwell.data.preview import CropPlan
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_SIZE = 224  # side in pixels that it was pretrained at
@@ -72,6 +75,8 @@ def resolve_recipe(recipe: Recipe, data: DataFacts, input_size_of: Callable[[str
 
 def plan_crop(recipe: Recipe) -> CropPlan:
     """Return how evaluation would fit a picture into the network; an `auto` size counts as the default backbone's."""
+    from fitwell.data.preview import CropPlan
+
     images = recipe.images
     fraction = choose_crop_fraction()[0] if images.crop_fraction == "auto" else images.crop_fraction
     return CropPlan(DEFAULT_SIZE if images.size == "auto" else images.size, images.fit, fraction)
@@ -79,6 +84,8 @@ def plan_crop(recipe: Recipe) -> CropPlan:
 
 def plan_split(recipe: Recipe) -> SplitPlan:
     """Return how the images are to be divided."""
+    from fitwell.data.check import SplitPlan
+
     return SplitPlan(**recipe.split.model_dump(), seed=recipe.seed)
 
 
