@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from fitwell.cli.output import print_error, print_json, print_verdict
+from fitwell.cli.output import print_error, print_json, print_verdict, print_warnings
+from fitwell.data.finding import Finding
 from fitwell.errors import DataError
 
 METRICS = {
@@ -48,3 +49,18 @@ def test_an_error_keeps_its_three_parts(capsys, as_json):
         assert json.loads(captured.out)["error"] == expected
     else:
         assert captured.err == "error: Found: a\nExpected: b\nFix: c\n"
+
+
+def test_an_error_about_images_says_where_there_is_more(capsys):
+    error = DataError(found="a", expected="b", fix="c", code="DATA206")
+    print_error(error, as_json=False, code=3)
+    assert capsys.readouterr().err.endswith("Fix: c\nMore: fitwell explain DATA206\n")
+    print_error(error, as_json=True, code=3)
+    assert json.loads(capsys.readouterr().out)["error"]["finding"] == "DATA206"
+
+
+def test_warnings_about_images_go_to_stderr_and_notices_do_not(capsys):
+    print_warnings([Finding("DATA404", "Neighbours are alike."), Finding("DATA119", "1 of 2 images: palette.")])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "warning: DATA404 Neighbours are alike.\n"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fitwell.errors import FitwellError
+from fitwell.errors import DataError, FitwellError
 from fitwell.files import SCHEMA_VERSION, to_json
 
 if TYPE_CHECKING:
@@ -23,15 +23,18 @@ def print_json(content: dict[str, Any]) -> None:
 
 def print_error(error: FitwellError | str, *, as_json: bool, code: int) -> None:
     """Print an error: its three parts on stderr, or one JSON object on stdout."""
+    finding = error.code if isinstance(error, DataError) else ""
     if as_json:
         parts = (
             {"found": error.found, "expected": error.expected, "fix": error.fix}
             if isinstance(error, FitwellError)
             else {"found": error}
         )
-        print_json({"error": {"code": code, "kind": type(error).__name__, **parts}})
+        told = {"finding": finding} if finding else {}
+        print_json({"error": {"code": code, "kind": type(error).__name__, **told, **parts}})
     else:
-        print(f"error: {error}", file=sys.stderr)
+        more = f"\nMore: fitwell explain {finding}" if finding else ""
+        print(f"error: {error}{more}", file=sys.stderr)
 
 
 def print_warnings(findings: Sequence[Finding]) -> None:
