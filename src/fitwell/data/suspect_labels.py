@@ -1,8 +1,9 @@
 """Labels that the other images contradict: a classifier that never saw an image is sure of another class.
 
-A logistic regression on frozen features judges each image out of fold; a label is suspect when another class is at
-least `LEAST_RATIO` times as probable. Confident learning alone would name far more, most of them wrongly: its count is
-evidence, its quality the order. Needs the extra `labels`; never reaches torch: the features come from the caller.
+A logistic regression on frozen features judges each image out of fold; quality is the probability of the given class
+(cleanlab's self-confidence). How many labels confident learning would name stands in the evidence, and no more: where
+classes are hard to tell it names ten times as many, most of them wrongly, and where they are easy it passes over wrong
+ones. Needs the extra `labels`; never reaches torch, because the features come from the caller.
 
 Measured in benchmarks/suspect_labels.py. Source: Northcutt et al. 2021, "Confident Learning", arXiv:1911.00068.
 """
@@ -23,7 +24,7 @@ FOLDS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the regression: the larger, the closer it fits
 MOST_ITERATIONS = 2000
 LEAST_PROB = 1e-12  # below it a probability counts as this much, so that one image cannot decide alone
-LEAST_RATIO = 50.0
+SURE = 0.9  # probability of another class from which on a label is suspect
 
 
 @dataclass(frozen=True)
@@ -73,20 +74,19 @@ def find_suspect_labels(
     classes, given = np.unique(labels, return_inverse=True)
     judgement = _judge(features, given, groups, seed)
     probs, quality = judgement.probs, judgement.quality(given)
-    suspects = np.flatnonzero(probs.max(axis=1) >= LEAST_RATIO * quality)
+    likeliest = probs.argmax(axis=1)
+    suspects = np.flatnonzero((likeliest != given) & (probs.max(axis=1) >= SURE))
     if not len(suspects):
         return None
     cases = []
     for image in suspects[np.argsort(quality[suspects], kind="stable")]:
-        likely = int(probs[image].argmax())
-        looks = f"looks like {classes[likely]} (p = {probs[image, likely]:.2f})"
+        looks = f"looks like {classes[likeliest[image]]} (p = {probs[image].max():.2f})"
         cases.append(Case(paths[image], f"given {classes[given[image]]}, {looks}, quality {quality[image]:.2g}"))
-    agrees = probs.argmax(axis=1)[judgement.judged] == given[judgement.judged]
     evidence = {
-        "num_judged": len(agrees),
-        "agreement": round(float(agrees.mean()), 4),
+        "num_judged": int(judgement.judged.sum()),
+        "agreement": round(float((likeliest == given)[judgement.judged].mean()), 4),
         "confident_learning": int(find_label_issues(given, probs, filter_by="confident_learning", n_jobs=1).sum()),
-        "least_ratio": LEAST_RATIO,
+        "sure": SURE,
         "strength": judgement.strength,
         "folds": FOLDS,
     }
