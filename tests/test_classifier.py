@@ -122,6 +122,41 @@ def test_images_of_an_unknown_class_are_refused(own_copy, tmp_path):
         main_job.evaluate_dataset(own_copy.run, index_dataset(other), "other")
 
 
+def test_other_images_that_cannot_be_used_stop_the_evaluation_or_are_left_out(own_copy, tmp_path, capsys):
+    other = write_pictures(tmp_path / "other", per_class=3)
+    (other / "red" / "01.png").write_bytes(b"")
+    command = ["evaluate", str(own_copy.run.path), str(other)]
+    assert run_command(command) == 3
+    assert "DATA101 1 of 9 images" in capsys.readouterr().err
+    assert run_command([*command, "--on-data-error", "warn", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_images"] == 8
+    assert "red/01.png" not in set(pd.read_parquet(own_copy.run.evaluation("other") / "predictions.parquet")["path"])
+
+
+def test_what_to_do_at_errors_is_stop_or_warn(pictures):
+    with pytest.raises(UsageError, match=r"(?s)--on-data-error=skip.*stop or warn"):
+        fitwell.Classifier(settings=SETTINGS).fit(pictures, on_data_error="skip")
+
+
+def test_blocks_of_the_file_order_can_be_groups(pictures):
+    prepared = main_job.prepare(
+        main_job.read_dataset(pictures, group_by="order:3"), main_job.read_settings("auto", SETTINGS)
+    )
+    assert prepared.images.groupby("group").size().tolist() == [3] * 12
+    assert (prepared.images.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_wrong_labels_are_found_by_the_frozen_backbone(tmp_path):
+    folder = write_pictures(tmp_path / "pictures", per_class=24)
+    shutil.move(folder / "red" / "05.png", folder / "blue" / "red05.png")
+    inspection = main_job.inspect(
+        main_job.read_dataset(folder), main_job.read_settings("auto", {**SETTINGS, "seed": 1}), labels=True
+    )
+    (finding,) = [finding for finding in inspection.findings if finding.code == "DATA701"]
+    assert finding.cases[0].name == "blue/red05.png"
+    assert "red" in finding.cases[0].detail
+
+
 def test_a_finished_run_is_shown_and_not_judged_again(own_copy, capsys):
     assert run_command(["resume", str(own_copy.run.path)]) == 0
     shown = capsys.readouterr().out

@@ -67,7 +67,7 @@ def test_all_mistakes_of_all_layers_are_told_at_once(tmp_path: Path):
     assert error.found.splitlines() == [
         "7 mistakes in the recipe.",
         "  --sed: unknown key sed; did you mean seed?",
-        "  FITWELL_SPLIT__SEED: unknown key split.seed; expected one of test_fraction, val_fraction.",
+        "  FITWELL_SPLIT__SEED: unknown key split.seed; expected one of fold, folds, test_fraction, val_fraction.",
         "  fitwell.yaml:1: images.size is 3; expected a whole number from 16 to 2048, or auto.",
         "  mine.yaml:2: unknown key optimizer.weight_decy; did you mean weight_decay?",
         "  mine.yaml:4: phases.head.epochs is 0; expected a whole number, at least 1.",

@@ -82,6 +82,12 @@ def test_warmup_must_end_before_its_phase():
         Phase.model_validate({**PHASE, "warmup_epochs": 3})
 
 
+@pytest.mark.parametrize(("folds", "fold"), [(None, 2), (4, 5)])
+def test_the_fold_is_one_of_the_folds(folds: int | None, fold: int):
+    with pytest.raises(ValidationError, match=r"write a fold from 1 to split\.folds"):
+        Recipe.model_validate({"split": {"folds": folds, "fold": fold}})
+
+
 def test_phase_names_differ():
     with pytest.raises(ValidationError, match="expected every name once"):
         Recipe.model_validate({"phases": [PHASE, PHASE]})

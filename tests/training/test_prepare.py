@@ -1,10 +1,12 @@
 import json
+import shutil
 
 import pytest
 
 from fitwell.data.index import index_dataset
 from fitwell.data.split import read_split
 from fitwell.errors import DataError, RecipeError, UsageError
+from fitwell.files import read_json_lines
 from fitwell.recipe.read import parse_recipe
 from fitwell.recipe.schema import Last, Model, Phase
 from fitwell.training.prepare import create_run, prepare_run
@@ -48,6 +50,51 @@ def test_a_corrupt_image_stops_everything_before_training(tmp_path):
     (folder / "red" / "03.png").write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"(?s)red/03\.png.*Fix: "):
         prepare_run(index_dataset(folder), tiny_recipe())
+
+
+def test_a_corrupt_image_is_left_out_when_errors_are_only_warned_of(tmp_path):
+    folder = write_pictures(tmp_path / "pictures")
+    (folder / "red" / "03.png").write_bytes(b"not a picture")
+    prepared = prepare_run(index_dataset(folder), tiny_recipe(), stop_at_errors=False)
+    assert len(prepared.images) == 35
+    assert "red/03.png" not in set(prepared.images["path"])
+    run = create_run(prepared, tmp_path, "left-out")
+    assert run.read()["data"]["class_counts"] == {"blue": 12, "green": 12, "red": 11}
+    recorded = {record["code"]: record for record in read_json_lines(run.findings)}
+    assert recorded["DATA102"]["severity"] == "error"
+    assert recorded["DATA102"]["cases"][0]["name"] == "red/03.png"
+
+
+def test_a_class_whose_every_image_is_unusable_is_no_class_any_more(tmp_path):
+    folder = write_pictures(tmp_path / "pictures")
+    for path in (folder / "green").iterdir():
+        path.write_bytes(b"")
+    prepared = prepare_run(index_dataset(folder), tiny_recipe(), stop_at_errors=False)
+    assert prepared.classes == ("blue", "red")
+    assert set(prepared.counts()["train"]) == {"blue", "red"}
+
+
+def test_a_leak_in_the_given_split_stops_training_unless_it_is_only_warned_of(pictures, tmp_path):
+    rows = index_dataset(pictures).images.assign(split=["train", "val", "test"] * 12)
+    rows["group"] = [f"g{number // 2}" for number in range(36)]
+    table = tmp_path / "labels.csv"
+    rows.to_csv(table, index=False)
+    dataset = index_dataset(table, pictures)
+    with pytest.raises(DataError, match="DATA401") as caught:
+        prepare_run(dataset, tiny_recipe())
+    assert "--on-data-error=warn" in caught.value.fix
+    prepared = prepare_run(dataset, tiny_recipe(), stop_at_errors=False)
+    assert prepared.images["split"].tolist() == ["train", "val", "test"] * 12
+    assert "DATA401" in {finding.code for finding in prepared.findings}
+
+
+def test_copies_never_lie_on_two_sides(tmp_path):
+    folder = write_pictures(tmp_path / "pictures")
+    for number in range(6):
+        shutil.copy(folder / "red" / f"{number:02}.png", folder / "red" / f"copy{number}.png")
+    images = prepare_run(index_dataset(folder), tiny_recipe()).images.set_index("path")
+    for number in range(6):
+        assert images.loc[f"red/{number:02}.png", "split"] == images.loc[f"red/copy{number}.png", "split"]
 
 
 def test_a_freeze_level_that_does_not_fit_is_found_before_training(pictures):

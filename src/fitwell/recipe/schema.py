@@ -138,7 +138,7 @@ class Split(Section):
 
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    folds: Annotated[int, Field(ge=2)] | None = None
+    folds: Annotated[int, Field(ge=3)] | None = None
     fold: Count = 1
 
     @model_validator(mode="after")
