@@ -10,7 +10,7 @@ import csv
 from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ MISSING_CLASS = 1e9  # cost of a part without a class: above any cost of uneven 
 
 Counts = NDArray[np.float64]
 Codes = NDArray[np.int64]
+Table = NDArray[np.unsignedinteger[Any]]
 
 
 def assign_splits(
@@ -240,10 +241,12 @@ def _refuse_scarce(labels: Codes, groups: Codes, num_parts: int, label_names: Se
         )
 
 
-def _count(groups: Codes, labels: Codes) -> Counts:
-    """Return (G, C) images of each class in each group."""
-    counts = np.zeros((groups.max() + 1, labels.max() + 1))
-    np.add.at(counts, (groups, labels), 1)
+def _count(groups: Codes, labels: Codes) -> Table:
+    """Return (G, C) images of each class in each group, in as few bytes as hold them: there may be a million groups."""
+    shape = (int(groups.max()) + 1, int(labels.max()) + 1)
+    cells, numbers = np.unique(groups * shape[1] + labels, return_counts=True)
+    counts: Table = np.zeros(shape, dtype=np.min_scalar_type(numbers.max()))
+    counts.flat[cells] = numbers
     return counts
 
 
@@ -276,7 +279,7 @@ def _draw_images(labels: Codes, shares: NDArray[np.float64], rng: np.random.Gene
     return parts
 
 
-def _draw_groups(counts: Counts, shares: NDArray[np.float64], rng: np.random.Generator) -> Codes:
+def _draw_groups(counts: Table, shares: NDArray[np.float64], rng: np.random.Generator) -> Codes:
     """Return (G,) the part of each group, near the shares for every class and for the whole.
 
     The best of some random starts: one start may put a group into val that is nearly as large as val.
@@ -304,7 +307,7 @@ def _draw_groups(counts: Counts, shares: NDArray[np.float64], rng: np.random.Gen
 
 
 def _place_groups(
-    counts: Counts, shares: NDArray[np.float64], targets: Counts, rng: np.random.Generator
+    counts: Table, shares: NDArray[np.float64], targets: Counts, rng: np.random.Generator
 ) -> tuple[Codes, float]:
     """Return (G,) the part of each group from one random start, and its cost.
 
@@ -328,7 +331,7 @@ def _place_groups(
 
 
 def _improve(
-    group: int, counts: Counts, placed: Codes, filled: Counts, targets: Counts, rng: np.random.Generator
+    group: int, counts: Table, placed: Codes, filled: Counts, targets: Counts, rng: np.random.Generator
 ) -> bool:
     """Move `group`, or exchange it with another, where that lowers the cost most; say whether it did.
 
