@@ -1,15 +1,19 @@
 import io
+import re
 import subprocess
 import sys
 import traceback
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import Dataset, FileMetaDataset
+from pydicom import Dataset, FileMetaDataset, dcmread
+from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders import JPEGLSLosslessDecoder
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
     JPEG2000,
     MPEG2MPML,
@@ -19,6 +23,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLSLossless,
     RLELossless,
 )
@@ -264,11 +269,25 @@ def test_a_deflated_file_is_refused_before_it_is_inflated():
     assert code_of(dicom_bytes(syntax=DeflatedExplicitVRLittleEndian)) == "DATA803"
 
 
-@pytest.mark.skipif(JPEGLSLosslessDecoder.is_available, reason="its decoder is installed")
-def test_a_missing_decoder_is_named_with_its_command():
-    with pytest.raises(DataError, match="JPEG-LS Lossless") as caught:
-        read(dicom_bytes(RAMP, JPEGLSLossless, [b"\xff\xd8\xff\xf7"]))
+@pytest.mark.skipif(JPEGLSLosslessDecoder.is_available, reason="the decoder is installed")
+@pytest.mark.parametrize(
+    ("syntax", "bits"), [(JPEGLSLossless, 8), (JPEGExtended12Bit, 12)], ids=["JPEG-LS Lossless", "JPEG Extended"]
+)
+def test_a_missing_decoder_is_named_with_its_command(syntax, bits):
+    data = dicom_bytes(RAMP.astype(np.uint16), syntax, [b"\xff\xd8\xff\xc1"], BitsStored=bits, HighBit=bits - 1)
+    with pytest.raises(DataError, match=re.escape(syntax.name)) as caught:
+        read(data)
     assert (caught.value.code, caught.value.fix) == ("DATA803", "pip install python-gdcm")
+
+
+def test_one_real_picture_looks_the_same_from_seven_encodings():
+    """The magnetic resonance image that pydicom carries; pydicom itself gives the expected pixels."""
+    whole = dcmread(get_testdata_file("MR_small.dcm", download=False))
+    window = apply_voi_lut(apply_modality_lut(whole.pixel_array, whole), whole)
+    expected = np.rint(255 * (window + 2**15) / (2**16 - 1))
+    for kind in ("", "_RLE", "_bigendian", "_expb", "_implicit", "_jp2klossless", "_padded"):
+        path = Path(get_testdata_file(f"MR_small{kind}.dcm", download=False))
+        assert np.array_equal(grey(path.read_bytes()), expected), kind
 
 
 def test_a_missing_extra_is_named_with_its_command(monkeypatch, tmp_path):

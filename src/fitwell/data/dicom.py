@@ -71,7 +71,7 @@ def read_dicom(file: IO[bytes]) -> tuple[Image.Image, str, tuple[tuple[str, str]
         source = cast("BinaryIO", file)
         header, syntax = _read_header(source)
         _check_header(header)
-        pixels = _decode_first_frame(source, header, _find_decoder(syntax))
+        pixels = _decode_first_frame(source, header, _find_decoder(syntax, header))
         rgb = show_levels(pixels, header)
         stored = f"{header.PhotometricInterpretation} {header.get('BitsStored') or header.BitsAllocated}-bit"
         notes = [("DATA801", f"{stored}, {describe_levels(header)}")]
@@ -208,14 +208,19 @@ def _unreadable_compression(how: str, fix: str) -> DataError:
     )
 
 
-def _find_decoder(syntax: UID) -> Decoder:
+def _find_decoder(syntax: UID, header: Dataset) -> Decoder:
     from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import JPEGExtended12Bit
 
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         raise _unreadable_compression(syntax.name, "convert it to PNG.") from None
-    if not decoder.is_available:
+    # Pillow offers itself for JPEG of 12 bits too, and then fails.
+    is_beyond_pillow = (
+        syntax == JPEGExtended12Bit and header.BitsStored > 8 and decoder.available_plugins == ("pillow",)
+    )
+    if is_beyond_pillow or not decoder.is_available:
         has_gdcm = any("gdcm" in each for each in decoder.missing_dependencies)
         packages = "python-gdcm" if has_gdcm else "pylibjpeg pylibjpeg-openjpeg"
         raise _unreadable_compression(syntax.name, f"pip install {packages}")
