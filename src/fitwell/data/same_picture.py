@@ -1,0 +1,216 @@
+"""Whether two pictures are one picture: resized, compressed, brightened, cropped a little, or turned grey.
+
+Hashes only propose; here the pictures are laid over each other and the largest local difference decides: two clock
+faces differ in one hand, two hearts in their colour only. Never reaches torch.
+
+Shapes: P pairs, C channels (3, or 1 for grey), S pixels a side. Values are in [0, 1]. A place (P, 4) says where the
+second picture lies in the first: stretch and shift across, stretch and shift down, in half sides.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Floats = NDArray[np.floating[Any]]  # float32 throughout
+
+SIDE = 64  # pixels of a thumbnail
+BLUR = 1 / 45  # of the side; three times as much would mix the cut edges in
+ROUNDS, STEPS = 2, 4  # brightness and place depend on each other, so they are found in turn
+MOST_MOVED = 0.12  # half sides: a crop of 4 % at each edge, and half as much again
+GAINS: Floats = np.exp(np.arange(-16, 17, dtype=np.float32) / 100)  # brightness 0.85 to 1.17
+WORTH = 0.7  # of the error at equal brightness: without this, cut-off white edges would be taken for light
+LUMA = (0.299, 0.587, 0.114)
+
+# The limits, from 500 variants of each kind of the 4,919 emoji (benchmarks/near_duplicates.py).
+FLAT = 0.02  # difference of brightness tolerated where the picture is flat; JPEG at quality 30 leaves 0.025 at most
+EDGE = 0.25  # pixels by which edges may stay apart; half of all crops stay 0.1 apart
+TINT = 0.08  # difference of colour; JPEG at quality 30 leaves 0.064 at most, black and brown squares differ by 0.12
+COLOURLESS = 0.04  # tint below which a picture counts as grey
+GREY_LIMIT = 0.3  # of the limits, where one is grey: copies reach 0.18, an orange heart and the grey one 0.44
+ROUGH_LIMIT = 3.0  # times the limits, at half the resolution: beyond it a pair is given up early
+
+
+def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the whole picture squashed to (SIDE, SIDE, 3), smoothed and not sampled."""
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def differences(whole: NDArray[np.uint8], part: NDArray[np.uint8], views: Floats) -> Floats:
+    """Return how much pictures differ where they differ most (P,), from 0; up to 1 they are one picture.
+
+    Args:
+        whole: (P, SIDE, SIDE, 3) thumbnails of the pictures that may show more.
+        part: (P, SIDE, SIDE, 3) thumbnails of those that may be cropped from them.
+        views: (P, 4) left, top, right and bottom of the likely crop, as shares of the whole.
+    """
+    first, second = _channels_first(whole), _channels_first(part)
+    place, gain = _place_of(views), np.ones(len(views), dtype=np.float32)
+    rough_first, rough_second = _halved(_grey(first)), _halved(_grey(second))
+    for _ in range(ROUNDS):
+        place, gain = _fit(rough_first, rough_second, place, gain)
+    result = _brightness_difference(*_overlay(rough_first, rough_second, place, gain)) / ROUGH_LIMIT + 1
+    near = np.flatnonzero(result <= 2)
+    first, second = first[near], second[near]
+    place, gain = _fit(first, second, place[near], gain[near])
+    gain = _better_gain(first, second, place, gain)
+    result[near] = _difference(*_overlay(first, second, place, gain))
+    return result
+
+
+def _difference(first: Floats, second: Floats) -> Floats:
+    """Return the largest local difference (P,) of pictures (P, 3, S, S) that lie over each other."""
+    grey, other_grey = _grey(first), _grey(second)
+    tint, other_tint = (_window_means(each, 7) for each in (first - grey, second - other_grey))
+    one_is_grey = np.minimum(_largest(tint), _largest(other_tint)) < COLOURLESS
+    brightness = _brightness_difference(grey, other_grey)
+    in_colour = np.maximum(brightness, _largest(tint - other_tint) / TINT)
+    in_grey = np.where(one_is_grey, brightness / GREY_LIMIT, np.inf)
+    result: Floats = np.minimum(in_colour, in_grey)
+    return result
+
+
+def _brightness_difference(first: Floats, second: Floats) -> Floats:
+    """Return by how many times the tolerance two grey pictures (P, 1, S, S) differ where they differ most.
+
+    Differences are averaged over small windows with their signs, so that edges a fraction of a pixel apart cancel.
+    """
+    window = first.shape[-1] // 16 + 1
+    slope = _window_means(np.maximum(_slope(first), _slope(second)), window)
+    return _largest(_window_means(first - second, window) / (FLAT + EDGE * slope))
+
+
+def _fit(first: Floats, second: Floats, place: Floats, gain: Floats) -> tuple[Floats, Floats]:
+    """Return a better place and gain."""
+    gain = _better_gain(first, second, place, gain)
+    first, second = _equally_bright(first, second, gain)
+    return _better_place(_grey(first), _grey(second), place), gain
+
+
+def _better_place(first: Floats, second: Floats, place: Floats) -> Floats:
+    """Return the place that least squares find from `place` on, for grey pictures (P, 1, S, S).
+
+    Source: Lucas and Kanade 1981, "An Iterative Image Registration Technique".
+    """
+    size = first.shape[-1]
+    blur = _blur(size)
+    first, second = blur @ first @ blur.T, (blur @ second @ blur.T)[:, 0]
+    at = _positions(size)
+    for _ in range(STEPS):
+        seen, inside = _resample(first, place)
+        seen, inside = seen[:, 0], inside[:, 0] * _frame(size)
+        down, across = np.gradient(seen, 2 / size, axis=(1, 2))
+        slopes = np.stack([across * at, across, down * at[:, None], down, seen], axis=1) * inside[:, None]
+        slopes = slopes.reshape(len(seen), 5, size * size)
+        rest = ((second - seen) * inside).reshape(len(seen), size * size, 1)
+        normal = slopes @ slopes.swapaxes(1, 2)
+        ridge = 2e-5 * np.trace(normal, axis1=1, axis2=2) + 1e-6  # blank pictures determine nothing
+        normal += ridge[:, None, None] * np.eye(5, dtype=np.float32)
+        move = np.linalg.solve(normal, slopes @ rest)[:, :4, 0]  # the fifth is brightness, fitted and forgotten
+        place = np.clip(place + move, -MOST_MOVED, MOST_MOVED)
+    return place
+
+
+def _better_gain(first: Floats, second: Floats, place: Floats, gain: Floats) -> Floats:
+    """Return the factor (P,) that makes the first picture as bright as the second, starting from `gain`."""
+    first, second = (_grey(each) for each in _overlay(first, second, place, gain))
+    errors = np.stack([((_lift(first, more) - _lift(second, 1 / more)) ** 2).sum(axis=(1, 2, 3)) for more in GAINS])
+    better = errors.min(axis=0) < WORTH * errors[len(GAINS) // 2]
+    return np.clip(gain * np.where(better, GAINS[errors.argmin(axis=0)], 1), GAINS[0], GAINS[-1])
+
+
+def _overlay(first: Floats, second: Floats, place: Floats, gain: Floats) -> tuple[Floats, Floats]:
+    """Return both pictures (P, C, S, S) over each other, equally bright, and 0 where they do not overlap."""
+    first, second = _equally_bright(first, second, gain)
+    seen, inside = _resample(first, place)
+    return seen * inside, second * inside
+
+
+def _equally_bright(first: Floats, second: Floats, gain: Floats) -> tuple[Floats, Floats]:
+    """Brighten the darker of both, clipped at white as whoever brightened the other one had to."""
+    return _lift(first, gain[:, None, None, None]), _lift(second, 1 / gain[:, None, None, None])
+
+
+def _lift(picture: Floats, gain: Floats | np.floating[Any]) -> Floats:
+    return (picture * np.maximum(gain, 1)).clip(max=1)
+
+
+def _resample(picture: Floats, place: Floats) -> tuple[Floats, Floats]:
+    """Return what of pictures (P, C, S, S) is seen at `place`, and where (P, 1, S, S) that is within them."""
+    size = picture.shape[-1]
+    across, down = _sampling(place[:, :2], size), _sampling(place[:, 2:], size)
+    inside = (down.sum(axis=2) > 0.99)[:, :, None] & (across.sum(axis=2) > 0.99)[:, None, :]
+    return down[:, None] @ picture @ across[:, None].swapaxes(2, 3), inside[:, None].astype(np.float32)
+
+
+def _sampling(place: Floats, size: int) -> Floats:
+    """Return weights (P, S, S) of the pixels at each place sampled; their sum is less than 1 beyond the edge."""
+    seen = _positions(size) * (1 + place[:, :1]) + place[:, 1:]
+    pixels = ((seen + 1) * size - 1) / 2
+    return (1 - abs(pixels[:, :, None] - np.arange(size, dtype=np.float32))).clip(min=0)
+
+
+def _place_of(views: Floats) -> Floats:
+    left, top, right, bottom = views.T
+    return np.stack([right - left - 1, right + left - 1, bottom - top - 1, bottom + top - 1], axis=1)
+
+
+def _positions(size: int) -> Floats:
+    """Return the middles of `size` pixels, in (-1, 1)."""
+    return (2 * np.arange(size, dtype=np.float32) + 1) / size - 1
+
+
+def _frame(size: int) -> Floats:
+    """Return 1 for the pixels (S, S) that have neighbours on all sides."""
+    frame = np.zeros((size, size), dtype=np.float32)
+    frame[1:-1, 1:-1] = 1
+    return frame
+
+
+def _blur(size: int) -> Floats:
+    distance = np.subtract.outer(np.arange(size), np.arange(size))
+    weights = np.exp(-(distance**2) / (2 * (BLUR * size) ** 2))
+    blur: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return blur
+
+
+def _window_means(pictures: Floats, window: int) -> Floats:
+    """Return means over windows that lie wholly within pictures (P, C, S, S)."""
+    first = np.arange(pictures.shape[-1] - window + 1)[:, None]
+    pixel = np.arange(pictures.shape[-1])
+    mean = ((first <= pixel) & (pixel < first + window)).astype(np.float32) / window
+    means: Floats = mean @ pictures @ mean.T
+    return means
+
+
+def _slope(pictures: Floats) -> Floats:
+    down, across = np.gradient(pictures, axis=(2, 3))
+    steeper: Floats = np.maximum(abs(down), abs(across))
+    return steeper
+
+
+def _largest(pictures: Floats) -> Floats:
+    largest: Floats = abs(pictures).max(axis=(1, 2, 3))
+    return largest
+
+
+def _grey(pictures: Floats) -> Floats:
+    """Return the luma (P, 1, S, S) of colour pictures (P, 3, S, S); grey ones stay as they are."""
+    if pictures.shape[1] == 1:
+        return pictures
+    red, green, blue = (weight * pictures[:, channel] for channel, weight in enumerate(LUMA))
+    grey: Floats = (red + green + blue)[:, None]
+    return grey
+
+
+def _channels_first(pictures: NDArray[np.uint8]) -> Floats:
+    return np.moveaxis(pictures, -1, 1).astype(np.float32) / 255
+
+
+def _halved(pictures: Floats) -> Floats:
+    half = pictures.shape[-1] // 2
+    means: Floats = pictures.reshape(*pictures.shape[:2], half, 2, half, 2).mean(axis=(3, 5))
+    return means
