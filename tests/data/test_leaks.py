@@ -1,21 +1,12 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fitwell.data.duplicates import Pair
 from fitwell.data.finding import Case
 from fitwell.data.leaks import find_leaks, join_groups
-
-
-@dataclass(frozen=True)
-class Pair:
-    first: int
-    second: int
-    kind: str
-    distance: float = 0.0
 
 
 def make_images(split=None, groups=None):
