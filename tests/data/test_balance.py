@@ -35,8 +35,8 @@ def test_imbalance_is_told_from_the_ratio_on_from_which_recipes_weigh_classes():
     assert find(make_images("a" * 29 + "b" * 20), "DATA501") is None
     finding = find(make_images("a" * 60 + "b" * 20), "DATA501")
     assert finding.message == (
-        "the largest class has 3.0 times the images of the smallest (60 and 20), and always naming it would be right "
-        "for 75%"
+        "The largest class has 3.0 times the images of the smallest (60 and 20), and always naming it would be right "
+        "for 75%."
     )
     assert finding.evidence == {"ratio": 3.0}
     assert finding.cases == (Case("b", "20 images"), Case("a", "60 images"))
@@ -45,7 +45,7 @@ def test_imbalance_is_told_from_the_ratio_on_from_which_recipes_weigh_classes():
 def test_classes_too_small_for_three_parts_are_told_as_assign_splits_refuses_them():
     images = make_images("a" * 20 + "bbc")
     finding = find(images, "DATA502")
-    assert finding.message == "2 of 3 classes have fewer than the 3 images that a division takes"
+    assert finding.message == "2 of 3 classes have fewer than the 3 images that a division takes."
     assert finding.cases == (Case("b", "2 images"), Case("c", "1 image"))
     with pytest.raises(DataError) as caught:
         assign_splits(images, val_fraction=0.1, test_fraction=0.1, seed=0)
@@ -54,7 +54,7 @@ def test_classes_too_small_for_three_parts_are_told_as_assign_splits_refuses_the
 
 def test_groups_are_what_is_counted_where_there_are_groups():
     images = make_images("a" * 20 + "b" * 20, [f"p{n}" for n in range(20)] + ["q", "r"] * 10)
-    assert find(images, "DATA502").message == "1 of 2 classes have fewer than the 3 groups that a division takes"
+    assert find(images, "DATA502").message == "1 of 2 classes have fewer than the 3 groups that a division takes."
     assert find(images, "DATA502").cases == (Case("b", "2 groups"),)
 
 
@@ -62,7 +62,7 @@ def test_folds_take_one_image_of_each_class_each():
     images = make_images("a" * 20 + "b" * 4)
     assert find(images, "DATA502") is None
     finding = find(images, "DATA502", num_folds=5)
-    assert finding.message == "1 of 2 classes have fewer than the 5 images that a division takes"
+    assert finding.message == "1 of 2 classes have fewer than the 5 images that a division takes."
     assert find(images.assign(split=["train", "val"] * 10 + ["train", "val"] * 2), "DATA502", num_folds=5) is None
 
 
@@ -70,18 +70,18 @@ def test_folds_take_one_image_of_each_class_each():
 def test_parts_that_are_not_given_are_drawn_from_train(given, least):
     images = make_images("a" * 20 * len(given) + "b" * len(given), split=given * 21)
     finding = find(images, "DATA502")
-    assert finding.message == f"1 of 2 classes have fewer than the {least} images that a division takes"
+    assert finding.message == f"1 of 2 classes have fewer than the {least} images that a division takes."
     assert finding.cases == (Case("b", "1 image"),)
 
 
 def test_a_class_missing_from_the_given_train_or_val_is_an_error_and_from_test_a_warning():
     images = make_images("aaabbbccc", split=["train", "val", "test", "train", "train", "test", "val", "val", "val"])
     needed = find(images, "DATA503")
-    assert needed.message == "2 of 3 classes are missing from train or val of the given split"
+    assert needed.message == "2 of 3 classes are missing from train or val of the given split."
     assert needed.cases == (Case("c", "none in train"), Case("b", "none in val"))
     assert needed.severity == "error"
     test = find(images, "DATA506")
-    assert test.message == "1 of 3 classes are missing from test of the given split"
+    assert test.message == "1 of 3 classes are missing from test of the given split."
     assert test.cases == (Case("c"),)
     assert test.severity == "warning"
 
@@ -96,10 +96,10 @@ def test_a_given_split_without_train_lacks_every_class_there():
 
 def test_few_images_or_groups_of_a_class_are_told_once():
     images = make_images("a" * 20 + "b" * 19 + "cc")
-    assert find(images, "DATA505").message == "1 of 3 classes have fewer than 20 images"
+    assert find(images, "DATA505").message == "1 of 3 classes have fewer than 20 images."
     assert find(images, "DATA505").cases == (Case("b", "19 images"),)  # c is too small to divide, which says more
     grouped = make_images("a" * 20 + "b" * 20, [f"p{n % 5}" for n in range(20)] + [f"q{n % 4}" for n in range(20)])
-    assert find(grouped, "DATA505").message == "1 of 2 classes have fewer than 20 images or 5 groups"
+    assert find(grouped, "DATA505").message == "1 of 2 classes have fewer than 20 images or 5 groups."
     assert find(grouped, "DATA505").cases == (Case("b", "20 images in 4 groups"),)
 
 
@@ -120,7 +120,7 @@ def test_uneven_parts_are_told_with_the_largest_deviation():
     finding = find_uneven_parts(make_images("a" * 40 + "b" * 10 + "a" * 30 + "b" * 20, split=split))
     assert (finding.code, finding.severity) == ("DATA504", "warning")
     assert finding.message == (
-        "2 of 2 classes have other shares of a part than of all images, by up to 10.0 percentage points"
+        "2 of 2 classes have other shares of a part than of all images, by up to 10.0 percentage points."
     )
     assert finding.evidence == {"largest_deviation": 0.1, "part_sizes": {"test": 50, "train": 50}}
     assert finding.cases == (

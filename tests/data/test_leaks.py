@@ -36,7 +36,7 @@ def test_a_group_in_several_parts_is_named_with_its_parts():
     images = make_images(["test", "train", "val", "val", "train"], ["p2", "p2", "p1", "p3", "p1"])
     (finding,) = find_leaks(images, ALONE[:5], [])
     assert (finding.code, finding.severity) == ("DATA401", "error")
-    assert finding.message == "2 of 3 groups lie in more than one part"
+    assert finding.message == "2 of 3 groups lie in more than one part."
     assert finding.cases == (Case("p1", "in train and val"), Case("p2", "in train and test"))
 
 
@@ -45,7 +45,7 @@ def test_copies_in_several_parts_are_told_with_the_one_in_train(kind):
     images = make_images(["test", "val", "train", "val"])
     (finding,) = find_leaks(images, np.array([0, 0, 0, 3]), [Pair(0, 2, kind), Pair(1, 2, kind)])
     assert (finding.code, finding.severity) == ("DATA402", "error")
-    assert finding.message == "2 of 4 images lie in another part than the same picture"
+    assert finding.message == "2 of 4 images lie in another part than the same picture."
     assert finding.cases == (
         Case("a.png", "in test, the same picture in train", "c.png"),
         Case("b.png", "in val, the same picture in train", "c.png"),
@@ -59,7 +59,7 @@ def test_near_duplicates_in_several_parts_are_told_apart_from_copies():
     copies, alike = find_leaks(images, np.array([0, 0, 0, 3, 3]), pairs)
     assert (copies.code, [case.name for case in copies.cases]) == ("DATA402", ["b.png"])
     assert (alike.code, alike.severity) == ("DATA403", "error")
-    assert alike.message == "2 of 5 images lie in another part than a near-duplicate"
+    assert alike.message == "2 of 5 images lie in another part than a near-duplicate."
     assert alike.cases == (
         Case("c.png", "in val, one like it in train", "a.png"),
         Case("e.png", "in test, one like it in val", "d.png"),

@@ -36,9 +36,9 @@ def test_the_effect_is_the_correlation_of_neighbours_above_chance():
     finding = find_order_leakage(looks, labels, None)
     assert finding.evidence["effect"] == pytest.approx(0.25 * (29 / 30 - 1 / 10), abs=0.01)
     assert finding.message == (
-        f"an image is more like the next of its class than like the others: {finding.evidence['effect']:.2f} more "
+        f"An image is more like the next of its class than like the others: {finding.evidence['effect']:.2f} more "
         f"correlation than in random order (p = 0.0002, n = 600), and the likeness lasts for about "
-        f"{finding.evidence['block_length']} images"
+        f"{finding.evidence['block_length']} images."
     )
 
 
@@ -46,7 +46,7 @@ def test_likeness_without_end_is_said_to_last_longer_than_is_looked_for():
     looks, labels = make_set(1000, num_images=2000)
     finding = find_order_leakage(looks, labels, None)
     assert finding.evidence["block_length"] == LONGEST_BLOCK
-    assert finding.message.endswith("lasts for about 256 images or more")
+    assert finding.message.endswith("lasts for about 256 images or more.")
 
 
 def test_shuffled_images_are_passed_over():

@@ -42,7 +42,7 @@ def find_class_problems(images: pd.DataFrame, num_folds: int | None = None) -> l
         cases = tuple(
             Case(str(label), f"{number} {kind[: None if number > 1 else -1]}") for label, number in small.items()
         )
-        message = f"{len(small)} of {len(counts)} classes have fewer than the {least} {kind} that a division takes"
+        message = f"{len(small)} of {len(counts)} classes have fewer than the {least} {kind} that a division takes."
         findings.append(Finding("DATA502", message, cases))
     few = _find_few(counts, images.groupby("label")[unit].nunique(), kind, set(small))
     return [*findings, *few, *_find_imbalance(counts)]
@@ -75,7 +75,7 @@ def find_uneven_parts(images: pd.DataFrame) -> Finding | None:
     return Finding(
         "DATA504",
         f"{int(is_uneven.any(axis=1).sum())} of {len(counts)} classes have other shares of a part than of all images, "
-        f"by up to {100 * worst:.1f} percentage points",
+        f"by up to {100 * worst:.1f} percentage points.",
         cases,
         {"largest_deviation": round(worst, 4), "part_sizes": {str(part): int(size) for part, size in sizes.items()}},
     )
@@ -92,10 +92,10 @@ def _find_missing_classes(given: pd.DataFrame) -> list[Finding]:
     findings = []
     if needed:
         labels = {case.name for case in needed}
-        message = f"{len(labels)} of {len(given)} classes are missing from train or val of the given split"
+        message = f"{len(labels)} of {len(given)} classes are missing from train or val of the given split."
         findings.append(Finding("DATA503", message, needed))
     if missing.get("test"):
-        message = f"{len(missing['test'])} of {len(given)} classes are missing from test of the given split"
+        message = f"{len(missing['test'])} of {len(given)} classes are missing from test of the given split."
         findings.append(Finding("DATA506", message, tuple(Case(label) for label in missing["test"])))
     return findings
 
@@ -113,7 +113,7 @@ def _find_few(counts: pd.Series[int], num_units: pd.Series[int], kind: str, told
     )
     if not cases:
         return []
-    return [Finding("DATA505", f"{len(cases)} of {len(counts)} classes have fewer than {limit}", cases)]
+    return [Finding("DATA505", f"{len(cases)} of {len(counts)} classes have fewer than {limit}.", cases)]
 
 
 def _find_imbalance(counts: pd.Series[int]) -> list[Finding]:
@@ -121,8 +121,8 @@ def _find_imbalance(counts: pd.Series[int]) -> list[Finding]:
     if largest < IMBALANCE_RATIO * smallest:
         return []
     message = (
-        f"the largest class has {largest / smallest:.1f} times the images of the smallest ({largest} and {smallest}), "
-        f"and always naming it would be right for {largest / counts.sum():.0%}"
+        f"The largest class has {largest / smallest:.1f} times the images of the smallest ({largest} and {smallest}), "
+        f"and always naming it would be right for {largest / counts.sum():.0%}."
     )
     cases = tuple(Case(str(label), f"{number} images") for label, number in counts.sort_values().items())
     return [Finding("DATA501", message, cases, {"ratio": round(largest / smallest, 2)})]

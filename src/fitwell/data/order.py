@@ -62,8 +62,8 @@ def find_order_leakage(
     lasts = f"{length} images" if length < LONGEST_BLOCK else f"{length} images or more"
     return Finding(
         "DATA404",
-        f"an image is more like the next of its class than like the others: {effect:.2f} more correlation than in "
-        f"random order (p = {p:.2g}, n = {len(rows)}), and the likeness lasts for about {lasts}",
+        f"An image is more like the next of its class than like the others: {effect:.2f} more correlation than in "
+        f"random order (p = {p:.2g}, n = {len(rows)}), and the likeness lasts for about {lasts}.",
         evidence={
             "p": p,
             "effect": round(effect, 4),
