@@ -72,7 +72,8 @@ def measure(features, given, wrong, groups, seed):
 
 def summarise(rows):
     measured = [name for name in rows[0] if name not in ("strength", "seconds")]
-    figures = {name: mean_interval([row[name] for row in rows]) for name in measured}
+    limits = {name: (0, np.inf) if name.startswith("num_") else (0, 1) for name in measured}
+    figures = {name: mean_interval([row[name] for row in rows], bounds=limits[name]) for name in measured}
     return {**figures, **{name: [row[name] for row in rows] for name in ("strength", "seconds")}}
 
 

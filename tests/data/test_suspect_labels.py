@@ -43,7 +43,7 @@ def test_planted_labels_are_found_and_nothing_else():
     assert finding.code == "DATA701"
     assert named < {paths[image] for image in planted}
     assert len(named) == 5  # of the sixth it is only 0.73 sure
-    assert finding.message == "5 of 600 labels are contradicted by the other images"
+    assert finding.message == "5 of 600 labels are contradicted by the other images."
     assert finding.evidence["confident_learning"] < 5  # why that does not decide
 
 
@@ -53,7 +53,7 @@ def test_a_case_tells_what_was_given_and_what_it_looks_like():
     (case,) = finding.cases
     assert case.name == "003.png"
     assert re.fullmatch(r"given dog, looks like cat \(p = (0\.9\d|1\.00)\), quality 0\.0\d*", case.detail)
-    assert finding.message == "1 of 300 labels is contradicted by the other images"
+    assert finding.message == "1 of 300 labels is contradicted by the other images."
     assert finding.evidence["agreement"] == round(299 / 300, 4)
     assert finding.evidence["strength"] in suspect_labels.STRENGTHS
     assert finding.evidence["num_judged"] == 300

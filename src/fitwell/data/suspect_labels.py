@@ -2,8 +2,8 @@
 
 A logistic regression on frozen features judges each image out of fold; quality is the probability of the given class
 (cleanlab's self-confidence). How many labels confident learning would name stands in the evidence, and no more: where
-classes are hard to tell it names ten times as many, most of them wrongly, and where they are easy it passes over wrong
-ones. Needs the extra `labels`; never reaches torch, because the features come from the caller.
+classes are hard to tell it names most of them wrongly, and where they are easy it passes over wrong ones. Needs the
+extra `labels`; never reaches torch, because the features come from the caller.
 
 Measured in benchmarks/suspect_labels.py. Source: Northcutt et al. 2021, "Confident Learning", arXiv:1911.00068.
 """
@@ -24,7 +24,10 @@ FOLDS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the regression: the larger, the closer it fits
 MOST_ITERATIONS = 2000
 LEAST_PROB = 1e-12  # below it a probability counts as this much, so that one image cannot decide alone
-SURE = 0.9  # probability of another class from which on a label is suspect
+# Named from this probability of another class on. With 5 % of the labels wrong, 97 % (emoji) and 72 % (solar cells) of
+# the named ones are; confident learning names more, 25 % and 46 % of them wrong. With none changed it names 1.6 % and
+# 1.7 % of all labels (confident learning 10.5 % and 3.7 %). n = 5 seeds.
+SURE = 0.9
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ def find_suspect_labels(
         features: (N, D) of a frozen backbone.
         labels: (N,) as given.
         paths: N names for the cases.
-        groups: (N,) images that must not judge each other. Give clusters of duplicates: copies with the same wrong
-            label vouch for each other. Do not give patients or modules: their other images are the best witnesses.
+        groups: (N,) images that must not judge each other: clusters of duplicates, because copies with the same
+            wrong label vouch for each other (AUC of quality 0.79 instead of 0.95 on emoji). Not patients or modules:
+            their other images are the best witnesses (0.92 instead of 0.86 on solar cells). None: each is alone.
 
     Raises:
         UsageError: when the extra `labels` is not installed.
@@ -91,7 +95,7 @@ def find_suspect_labels(
         "folds": FOLDS,
     }
     verb = "is" if len(cases) == 1 else "are"
-    message = f"{len(cases):,} of {len(given):,} labels {verb} contradicted by the other images"
+    message = f"{len(cases):,} of {len(given):,} labels {verb} contradicted by the other images."
     return Finding("DATA701", message, tuple(cases), evidence)
 
 
