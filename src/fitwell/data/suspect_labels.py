@@ -24,9 +24,9 @@ FOLDS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the regression: the larger, the closer it fits
 MOST_ITERATIONS = 2000
 LEAST_PROB = 1e-12  # below it a probability counts as this much, so that one image cannot decide alone
-# Named from this probability of another class on. With 5 % of the labels wrong, 97 % (emoji) and 72 % (solar cells) of
-# the named ones are; confident learning names more, 25 % and 46 % of them wrong. With none changed it names 1.6 % and
-# 1.7 % of all labels (confident learning 10.5 % and 3.7 %). n = 5 seeds.
+# Probability of another class from which on a label is named. With 5 % of the labels wrong, 97 % (emoji) and 72 %
+# (solar cells) of those named are wrong; of the many more that confident learning names, 25 % and 46 %. With none
+# changed it names 1.6 % and 1.7 % of all labels; confident learning 10.5 % and 3.7 %. Means of 5 seeds.
 SURE = 0.9
 
 
