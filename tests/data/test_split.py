@@ -167,7 +167,7 @@ def test_test_is_drawn_when_train_and_val_are_given():
 
 
 def test_a_given_split_is_taken_as_it_is_even_where_a_group_lies_in_two_parts():
-    split = ["train", "val", "train", "val", "test", "test"]
+    split = ["train", "train", "val", "val", "test", "test"]
     images = make_images("ababab", ["p1", "p2", "p2", "p1", "p1", "p3"], split)
     assert divide(images)["split"].tolist() == split
 
