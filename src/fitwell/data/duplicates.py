@@ -193,4 +193,4 @@ def _describe(images: pd.DataFrame, pairs: Sequence[Pair]) -> Iterator[Finding]:
         for pair in torn
     )
     if torn:
-        yield Finding("DATA304", f"{len(torn)} of {len(pairs)} duplicates have another label than their twin.", cases)
+        yield Finding("DATA304", f"{len(torn)} of {len(pairs)} duplicates: another label than their twin.", cases)

@@ -60,18 +60,20 @@ def find_candidates(hashes: NDArray[np.uint64], queries: NDArray[np.uint64] | No
     queries = hashes[:, 0] if queries is None else queries
     edges = _band_edges(hashes.size)
     bands = [_table(hashes.ravel(), low, high) for low, high in edges]
-    found, num_compared = [], 0
+    found, num_compared = [np.empty((0, 3), dtype=np.int64)], 0
     for start in range(0, num_images, CHUNK):
         chunk = np.arange(start, min(start + CHUNK, num_images))
-        hits = [np.empty((0, 3), dtype=np.int64)]
+        hits = np.empty((0, 3), dtype=np.int64)
         for (low, high), band in zip(edges, bands, strict=True):
-            for flipped in _flips(low, high, len(edges)):
-                rows, codes = _matches(band, _bits(queries[chunk] ^ flipped, low, high))
+            new = [hits]
+            for turned in _turns(low, high, len(edges)):
+                rows, codes = _matches(band, _bits(queries[chunk] ^ turned, low, high))
                 num_compared += len(rows)
                 distance = np.bitwise_count(queries[chunk[rows]] ^ hashes.ravel()[codes])
                 near = (distance <= RADIUS) & (chunk[rows] != codes // num_views)
-                hits.append(np.stack([chunk[rows[near]], codes[near], distance[near]], axis=1))
-        found.append(_nearest(np.concatenate(hits), num_views))
+                new.append(np.stack([chunk[rows[near]], codes[near], distance[near]], axis=1))
+            hits = _nearest(np.concatenate(new), num_views)
+        found.append(hits)
     part, code, distance = _once(np.concatenate(found), num_views).T
     return Candidates(code // num_views, part, code % num_views, distance, num_compared)
 
@@ -94,7 +96,7 @@ def _table(codes: NDArray[np.uint64], low: int, high: int) -> _Band:
     return _Band(np.argsort(values, kind="stable"), starts)
 
 
-def _flips(low: int, high: int, num_bands: int) -> Iterator[np.uint64]:
+def _turns(low: int, high: int, num_bands: int) -> Iterator[np.uint64]:
     """Yield each way to turn at most RADIUS / num_bands bits of a band."""
     for count in range(RADIUS // num_bands + 1):
         for positions in combinations(range(low, high), count):
@@ -108,8 +110,7 @@ def _matches(band: _Band, values: NDArray[np.int64]) -> tuple[NDArray[np.int64],
     counts = np.minimum(sizes, MOST_IN_BAND)
     rows = np.repeat(np.arange(len(values)), counts)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    # A crowd larger than MOST_IN_BAND is entered elsewhere by each row, so that all of it is met by someone.
-    shift = rows * MOST_IN_BAND // 2
+    shift = rows * (MOST_IN_BAND // 2)  # each row enters a crowd elsewhere, so that all of it is met by someone
     return rows, band.order[starts[rows] + (within + shift) % sizes[rows]]
 
 

@@ -18,20 +18,24 @@ from PIL import Image
 Floats = NDArray[np.floating[Any]]  # float32 throughout
 
 SIDE = 64  # pixels of a thumbnail
-BLUR = 1 / 45  # of the side; three times as much would mix the cut edges in
+BLUR = 1 / 45  # of the side, while pictures are laid over each other; more would mix cut edges in
 ROUNDS, STEPS = 2, 4  # brightness and place depend on each other, so they are found in turn
 MOST_MOVED = 0.12  # half sides: a crop of 4 % at each edge, and half as much again
 GAINS: Floats = np.exp(np.arange(-16, 17, dtype=np.float32) / 100)  # brightness 0.85 to 1.17
-WORTH = 0.7  # of the error at equal brightness: without this, cut-off white edges would be taken for light
+WORTH = 0.7  # share of the error that must go with another brightness; at 0.9 a cut edge is taken for light
 LUMA = (0.299, 0.587, 0.114)
 
-# The limits, from 500 variants of each kind of the 4,919 emoji (benchmarks/near_duplicates.py).
-FLAT = 0.02  # difference of brightness tolerated where the picture is flat; JPEG at quality 30 leaves 0.025 at most
+# Limits: what 97 % of 500 variants of each kind of the 4,919 emoji stay within, and what tells apart the 5,470 pairs
+# of emoji whose codes are close, and the solar cells (benchmarks/near_duplicates.py).
+FLAT = 0.02  # difference of brightness where a picture is flat; JPEG at quality 30 leaves 0.025 at most, near edges
+FULL_CONTRAST = (
+    0.3  # standard deviation from which FLAT counts in full; solar cells have 0.1, and JPEG leaves 0.005 there
+)
 EDGE = 0.25  # pixels by which edges may stay apart; half of all crops stay 0.1 apart
 TINT = 0.08  # difference of colour; JPEG at quality 30 leaves 0.064 at most, black and brown squares differ by 0.12
-COLOURLESS = 0.04  # tint below which a picture counts as grey
-GREY_LIMIT = 0.3  # of the limits, where one is grey: copies reach 0.18, an orange heart and the grey one 0.44
-ROUGH_LIMIT = 3.0  # times the limits, at half the resolution: beyond it a pair is given up early
+COLOURLESS = 0.04  # tint up to which a picture counts as grey
+GREY_LIMIT = 0.3  # of the other limits, where one is grey: an orange heart and the grey one differ by 0.44
+ROUGH_LIMIT = 4.5  # of the other limits, in grey at half the resolution, where white clips otherwise: 3.2 was seen
 
 
 def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
@@ -40,7 +44,7 @@ def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def differences(whole: NDArray[np.uint8], part: NDArray[np.uint8], views: Floats) -> Floats:
-    """Return how much pictures differ where they differ most (P,), from 0; up to 1 they are one picture.
+    """Return how much pictures differ where they differ most (P,): up to 1 they are one picture; inf is far from it.
 
     Args:
         whole: (P, SIDE, SIDE, 3) thumbnails of the pictures that may show more.
@@ -52,12 +56,12 @@ def differences(whole: NDArray[np.uint8], part: NDArray[np.uint8], views: Floats
     rough_first, rough_second = _halved(_grey(first)), _halved(_grey(second))
     for _ in range(ROUNDS):
         place, gain = _fit(rough_first, rough_second, place, gain)
-    result = _brightness_difference(*_overlay(rough_first, rough_second, place, gain)) / ROUGH_LIMIT + 1
-    near = np.flatnonzero(result <= 2)
+    near = _brightness_difference(*_overlay(rough_first, rough_second, place, gain)) <= ROUGH_LIMIT
+    result = np.full(len(views), np.inf, dtype=np.float32)
     first, second = first[near], second[near]
     place, gain = _fit(first, second, place[near], gain[near])
-    gain = _better_gain(first, second, place, gain)
-    result[near] = _difference(*_overlay(first, second, place, gain))
+    gains = gain, _better_gain(first, second, place, gain, worth=1.0)  # whatever explains more
+    result[near] = np.minimum(*(_difference(*_overlay(first, second, place, each)) for each in gains))
     return result
 
 
@@ -80,7 +84,9 @@ def _brightness_difference(first: Floats, second: Floats) -> Floats:
     """
     window = first.shape[-1] // 16 + 1
     slope = _window_means(np.maximum(_slope(first), _slope(second)), window)
-    return _largest(_window_means(first - second, window) / (FLAT + EDGE * slope))
+    contrast = np.minimum(first.std(axis=(1, 2, 3)), second.std(axis=(1, 2, 3)))
+    flat = FLAT * (contrast / FULL_CONTRAST).clip(max=1) + 1e-6
+    return _largest(_window_means(first - second, window) / (flat[:, None, None, None] + EDGE * slope))
 
 
 def _fit(first: Floats, second: Floats, place: Floats, gain: Floats) -> tuple[Floats, Floats]:
@@ -114,11 +120,11 @@ def _better_place(first: Floats, second: Floats, place: Floats) -> Floats:
     return place
 
 
-def _better_gain(first: Floats, second: Floats, place: Floats, gain: Floats) -> Floats:
-    """Return the factor (P,) that makes the first picture as bright as the second, starting from `gain`."""
+def _better_gain(first: Floats, second: Floats, place: Floats, gain: Floats, worth: float = WORTH) -> Floats:
+    """Return the factor (P,) that makes the first picture as bright as the second, or `gain` if none is worth it."""
     first, second = (_grey(each) for each in _overlay(first, second, place, gain))
     errors = np.stack([((_lift(first, more) - _lift(second, 1 / more)) ** 2).sum(axis=(1, 2, 3)) for more in GAINS])
-    better = errors.min(axis=0) < WORTH * errors[len(GAINS) // 2]
+    better = errors.min(axis=0) < worth * errors[len(GAINS) // 2]
     return np.clip(gain * np.where(better, GAINS[errors.argmin(axis=0)], 1), GAINS[0], GAINS[-1])
 
 
