@@ -170,8 +170,9 @@ def _suspect_labels(inspection: Inspection, recipe: Recipe) -> Inspection:
         weights=resolved.model.weights,
         device=recipe.execution.device,
     )
-    groups = images["group"].to_numpy() if "group" in images.columns else None
-    return inspection.adding(find_suspect_labels(features, images["label"].to_numpy(), paths, groups))
+    # Folded by duplicates only: relatives of an image are the best witnesses, but its copies have the same label.
+    suspects = find_suspect_labels(features, images["label"].to_numpy(), paths, inspection.clusters)
+    return inspection.adding(suspects)
 
 
 def prepare(dataset: Dataset, recipe: Recipe, on_data_error: str = "stop") -> PreparedRun:

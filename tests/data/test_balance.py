@@ -2,11 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fitwell.data.balance import IMBALANCE_RATIO, find_class_problems, find_uneven_parts
+from fitwell.data.balance import find_class_problems, find_uneven_parts
 from fitwell.data.finding import Case
 from fitwell.data.split import assign_splits
 from fitwell.errors import DataError
-from fitwell.recipe import resolve
 
 
 def make_images(labels, groups=None, split=None):
@@ -31,14 +30,13 @@ def test_even_classes_with_enough_images_have_no_problem():
 
 
 def test_imbalance_is_told_from_the_ratio_on_from_which_recipes_weigh_classes():
-    assert IMBALANCE_RATIO == resolve.IMBALANCE_RATIO
     assert find(make_images("a" * 29 + "b" * 20), "DATA501") is None
     finding = find(make_images("a" * 60 + "b" * 20), "DATA501")
     assert finding.message == (
         "The largest class has 3.0 times the images of the smallest (60 and 20), and always naming it would be right "
         "for 75%."
     )
-    assert finding.evidence == {"ratio": 3.0}
+    assert finding.evidence == {"ratio": 3.0, "effective_classes": 1.75}  # 0.75 ** -0.75 * 0.25 ** -0.25
     assert finding.cases == (Case("b", "20 images"), Case("a", "60 images"))
 
 

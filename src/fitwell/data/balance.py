@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from fitwell.data.finding import Case, Finding
@@ -10,7 +11,7 @@ from fitwell.data.split import PARTS
 if TYPE_CHECKING:
     import pandas as pd
 
-IMBALANCE_RATIO = 1.5  # largest class to smallest, from which recipes weigh classes
+IMBALANCE_RATIO = 1.5  # largest class over smallest, from which accuracy and an unweighted loss favour the largest
 FEW_IMAGES, FEW_GROUPS = 20, 5
 UNEVEN_SHARE = 0.05  # of a part, by which a class share may differ from its share of all images
 UNEVEN_RATIO = 1.5  # by which it may be larger or smaller
@@ -117,6 +118,12 @@ def _find_few(counts: pd.Series[int], num_units: pd.Series[int], kind: str, told
 
 
 def _find_imbalance(counts: pd.Series[int]) -> list[Finding]:
+    """Return DATA501. Evidence: ratio of the largest to the smallest class, and the effective number of classes.
+
+    The latter is how many equally large classes would be as diverse: exp of the entropy of their shares.
+
+    Source: Hill 1973, doi:10.2307/1934352, number of order 1.
+    """
     largest, smallest = int(counts.max()), int(counts.min())
     if largest < IMBALANCE_RATIO * smallest:
         return []
@@ -125,4 +132,7 @@ def _find_imbalance(counts: pd.Series[int]) -> list[Finding]:
         f"and always naming it would be right for {largest / counts.sum():.0%}."
     )
     cases = tuple(Case(str(label), f"{number} images") for label, number in counts.sort_values().items())
-    return [Finding("DATA501", message, cases, {"ratio": round(largest / smallest, 2)})]
+    shares = counts / counts.sum()
+    effective = math.exp(-sum(share * math.log(share) for share in shares))
+    evidence = {"ratio": round(largest / smallest, 2), "effective_classes": round(effective, 2)}
+    return [Finding("DATA501", message, cases, evidence)]

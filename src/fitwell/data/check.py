@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fitwell.data.appearance import find_appearance_problems
 from fitwell.data.balance import find_class_problems, find_uneven_parts
@@ -59,6 +60,7 @@ class Inspection:
         images: the rows that can be used, with sha256, width and height, group where images belong together, and
             split unless `undivided` says why it cannot be drawn.
         classes: every label of `images` once, sorted.
+        clusters: (N,) number of the cluster of duplicates of each image.
         findings: errors first.
         plan: how the planned evaluation would fit a picture into the network.
         undivided: the error that kept the split from being drawn.
@@ -68,6 +70,7 @@ class Inspection:
     root: Path
     images: pd.DataFrame
     classes: tuple[str, ...]
+    clusters: NDArray[np.int64]
     findings: tuple[Finding, ...]
     plan: CropPlan
     undivided: DataError | None = None
@@ -106,7 +109,7 @@ def inspect_dataset(
     findings += duplicates.findings
     findings += find_leaks(images, duplicates.clusters, duplicates.pairs)
     if "group" not in images.columns and "split" not in images.columns:
-        folders = [str(Path(path).parent) for path in images["path"]]
+        folders = [path.rpartition("/")[0] for path in images["path"].tolist()]
         findings += _found(find_order_leakage(measures.looks, images["label"].to_numpy(), folders))
     groups = join_groups(images, duplicates.clusters)
     images = images if groups is None else images.assign(group=groups)
@@ -118,7 +121,8 @@ def inspect_dataset(
     elif undivided.code not in {finding.code for finding in findings}:
         findings.append(Finding(undivided.code, undivided.found))
     classes = tuple(sorted(set(images["label"])))
-    return Inspection(dataset.source, dataset.root, images, classes, tuple(sort_findings(findings)), crop, undivided)
+    clusters, ordered = duplicates.clusters, tuple(sort_findings(findings))
+    return Inspection(dataset.source, dataset.root, images, classes, clusters, ordered, crop, undivided)
 
 
 def group_images(dataset: Dataset, rule: str) -> Dataset:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fitwell.data.balance import IMBALANCE_RATIO
 from fitwell.recipe.schema import Augment, Recipe, Resolution
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_SIZE = 224  # side in pixels that it was pretrained at
-IMBALANCE_RATIO = 1.5  # largest class over smallest, from which accuracy and an unweighted loss favour the largest
 TARGET_VIEWS = 4000  # training images times views: bounds the time and memory of the cached features
 MAX_VIEWS = 8
 LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS_PER_EPOCH = 32, 8, 8
