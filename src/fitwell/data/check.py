@@ -153,7 +153,7 @@ def _group_by_patient(root: Path, images: pd.DataFrame) -> tuple[pd.DataFrame, l
     patients = patient_groups(root, list(images["path"]))
     if patients is None:
         return images, []
-    message = f"{len(images)} images of {len(set(patients))} patients: {codes()['DATA802'].title}."
+    message = f"{len(images):,} images of {len(set(patients)):,} patients: {codes()['DATA802'].title}."
     return images.assign(group=patients), [Finding("DATA802", message)]
 
 

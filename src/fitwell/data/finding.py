@@ -114,6 +114,15 @@ class Finding:
         }
 
 
+def gather_findings(cases: Mapping[str, Sequence[Case]], among: str) -> tuple[Finding, ...]:
+    """Return one finding for each code that has cases, by code; `among` says of how many, such as "200 rows"."""
+    return tuple(
+        Finding(code, f"{len(cases[code]):,} of {among}: {codes()[code].title}.", tuple(cases[code]))
+        for code in sorted(cases)
+        if cases[code]
+    )
+
+
 def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Return errors first, then warnings, then notices; by code within each."""
     order = ("error", "warning", "notice")

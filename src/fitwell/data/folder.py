@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from fitwell.data.file_format import FORMAT_OF_SUFFIX
 from fitwell.data.file_lookup import FileLookup
-from fitwell.data.finding import Case, Finding, refuse_errors
-from fitwell.data.table import SPLIT_NAMES, gather_findings, name_first
+from fitwell.data.finding import Case, Finding, gather_findings, refuse_errors
+from fitwell.data.table import SPLIT_NAMES, name_first
 from fitwell.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def read_folder(root: Path) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
     walk.cases["DATA202"] += [
         Case(name) for name in sorted({_last(folder) for folder, _ in classes} - {*rows["label"]})
     ]
-    findings = gather_findings(walk.cases, f"{walk.num_names} names")
+    findings = gather_findings(walk.cases, f"{walk.num_names:,} names")
     if not classes:
         refuse_errors(findings, str(root))  # which may be why
         raise DataError(

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fitwell.data.finding import Finding, refuse_errors
+from fitwell.data.finding import Finding, gather_findings, refuse_errors
 from fitwell.data.folder import LAYOUT, read_folder
 from fitwell.data.names import find_odd_names
-from fitwell.data.table import MEASURED_COLUMNS, TABLE_SUFFIXES, gather_findings, name_first, read_table
+from fitwell.data.table import MEASURED_COLUMNS, TABLE_SUFFIXES, name_first, read_table
 from fitwell.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ def index_dataset(source: Path, image_root: Path | None = None) -> Dataset:
     if not os.path.exists(source):  # noqa: PTH110 - pathlib raises on a name that is too long
         raise UsageError(found=f"{source} does not exist.", expected=LAYOUT, fix="correct the path.")
     root, images, findings = _locate(source, image_root)
-    findings = (*findings, *gather_findings(find_odd_names(images), f"{len(images)} images, their folders and classes"))
+    findings = (
+        *findings,
+        *gather_findings(find_odd_names(images), f"{len(images):,} images, their folders and classes"),
+    )
     classes = tuple(sorted(set(images["label"].tolist())))
     if len(classes) < 2:
         refuse_errors(findings, str(source))  # which may be why

@@ -43,10 +43,10 @@ def find_leaks(images: pd.DataFrame, clusters: Codes, pairs: Sequence[Pair]) -> 
         num_groups = images["group"].nunique()
         findings.append(Finding("DATA401", f"{len(groups)} of {num_groups} groups lie in more than one part.", groups))
     if copies:
-        message = f"{len(copies)} of {len(images)} images lie in another part than the same picture."
+        message = f"{len(copies):,} of {len(images):,} images lie in another part than the same picture."
         findings.append(Finding("DATA402", message, copies))
     if alike:
-        message = f"{len(alike)} of {len(images)} images lie in another part than a near-duplicate."
+        message = f"{len(alike):,} of {len(images):,} images lie in another part than a near-duplicate."
         findings.append(Finding("DATA403", message, tuple(alike)))
     return findings
 

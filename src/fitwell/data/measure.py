@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fitwell.data.decode import read_image
-from fitwell.data.finding import Case, Finding, codes
+from fitwell.data.finding import Case, Finding, gather_findings
 from fitwell.data.perceptual_hash import NUM_HASHES, perceptual_hashes
 from fitwell.errors import DataError
 from fitwell.files import sha256_of_file
@@ -85,10 +85,7 @@ def scan_images(dataset: Dataset, threads: int) -> Scan:
         table[row], usable[row] = seen.fields, True
         for code, detail in seen.notes:
             cases[code].append(Case(paths[row], detail))
-    findings = tuple(
-        Finding(code, f"{len(found)} of {len(paths)} images: {codes()[code].title}.", tuple(found))
-        for code, found in sorted(cases.items())
-    )
+    findings = gather_findings(cases, f"{len(paths):,} images")
     table = table[usable]
     images = dataset.images[usable].reset_index(drop=True)
     images = images.assign(sha256=table["sha256"].astype(str), width=table["width"], height=table["height"])

@@ -13,7 +13,7 @@ import io
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitwell.data.file_lookup import FileLookup
-from fitwell.data.finding import Case, Finding, codes
+from fitwell.data.finding import Case, Finding, gather_findings
 from fitwell.errors import DataError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def read_table(path: Path, image_root: Path) -> tuple[pd.DataFrame, tuple[Findin
     table = _read_numbers_and_parts(table, faults)
     table = table.assign(path=_find_files(table, image_root, faults))[~faults.faulty]
     usable = _drop_repeated_rows(table, faults.cases).reset_index(drop=True)
-    return usable, gather_findings(faults.cases, f"{len(faults.faulty)} rows")
+    return usable, gather_findings(faults.cases, f"{len(faults.faulty):,} rows")
 
 
 def read_cells(path: Path) -> pd.DataFrame:
@@ -91,15 +91,6 @@ def read_cells(path: Path) -> pd.DataFrame:
         return pd.concat(frames[1:] or frames)
     except (csv.Error, OSError) as error:
         raise _unreadable(path, str(error)) from error
-
-
-def gather_findings(cases: Mapping[str, Sequence[Case]], among: str) -> tuple[Finding, ...]:
-    """Return one finding for each code that has cases, by code; `among` says of how many, such as "200 rows"."""
-    return tuple(
-        Finding(code, f"{len(cases[code])} of {among}: {codes()[code].title}.", tuple(cases[code]))
-        for code in sorted(cases)
-        if cases[code]
-    )
 
 
 def escape_cell(text: str) -> str:
