@@ -186,11 +186,11 @@ def _describe(images: pd.DataFrame, pairs: Sequence[Pair]) -> Iterator[Finding]:
             if pair.kind == kind
         )
         if cases:
-            yield Finding(code, f"{len(cases)} of {len(images)} images: {what}.", cases)
+            yield Finding(code, f"{len(cases):,} of {len(images):,} images: {what}.", cases)
     torn = [pair for pair in pairs if labels[pair.first] != labels[pair.second]]
     cases = tuple(
         Case(paths[pair.second], f"{labels[pair.second]}, the other {labels[pair.first]}", paths[pair.first])
         for pair in torn
     )
     if torn:
-        yield Finding("DATA304", f"{len(torn)} of {len(pairs)} duplicates: another label than their twin.", cases)
+        yield Finding("DATA304", f"{len(torn):,} of {len(pairs):,} duplicates: another label than their twin.", cases)

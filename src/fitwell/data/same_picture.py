@@ -28,13 +28,11 @@ LUMA = (0.299, 0.587, 0.114)
 # Limits: what 97 % of 500 variants of each kind of the 4,919 emoji stay within, and what tells apart the 5,470 pairs
 # of emoji whose codes are close, and the solar cells (benchmarks/near_duplicates.py).
 FLAT = 0.02  # difference of brightness where a picture is flat; JPEG at quality 30 leaves 0.025 at most, near edges
-FULL_CONTRAST = (
-    0.3  # standard deviation from which FLAT counts in full; solar cells have 0.1, and JPEG leaves 0.005 there
-)
+FULL_CONTRAST = 0.3  # deviation from which FLAT counts in full; solar cells have 0.1, and JPEG leaves 0.005 there
 EDGE = 0.25  # pixels by which edges may stay apart; half of all crops stay 0.1 apart
 TINT = 0.08  # difference of colour; JPEG at quality 30 leaves 0.064 at most, black and brown squares differ by 0.12
 COLOURLESS = 0.04  # tint up to which a picture counts as grey
-GREY_LIMIT = 0.3  # of the other limits, where one is grey: an orange heart and the grey one differ by 0.44
+GREYED = 0.009  # difference of brightness where one is grey: copies reach 0.0033, black and blue hearts 0.010
 ROUGH_LIMIT = 4.5  # of the other limits, in grey at half the resolution, where white clips otherwise: 3.2 was seen
 
 
@@ -72,7 +70,7 @@ def _difference(first: Floats, second: Floats) -> Floats:
     one_is_grey = np.minimum(_largest(tint), _largest(other_tint)) < COLOURLESS
     brightness = _brightness_difference(grey, other_grey)
     in_colour = np.maximum(brightness, _largest(tint - other_tint) / TINT)
-    in_grey = np.where(one_is_grey, brightness / GREY_LIMIT, np.inf)
+    in_grey = np.where(one_is_grey, _largest(_window_means(grey - other_grey, 5)) / GREYED, np.inf)
     result: Floats = np.minimum(in_colour, in_grey)
     return result
 
