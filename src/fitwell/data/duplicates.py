@@ -20,7 +20,7 @@ from fitwell.data.decode import decode_image
 from fitwell.data.finding import Case, Finding
 from fitwell.data.near_duplicates import Candidates, find_candidates
 from fitwell.data.perceptual_hash import GRID, NUM_HASHES, VIEWS, hash_views, perceptual_hashes
-from fitwell.data.same_picture import differences, thumbnail
+from fitwell.data.same_picture import differences, glance, thumbnail
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def find_duplicates(root: Path, images: pd.DataFrame, measures: Measures, *, fli
     is_blank = measures.spreads.max(axis=1) < BLANK_SPREAD
     rows = np.flatnonzero(_is_first(pixels) & ~is_blank)  # one image for each picture that has something on it
     hashes, looks = measures.hashes[rows], measures.looks[rows]
-    pictures = _Pictures(root, images.iloc[rows])
+    pictures = _Pictures(root, images.iloc[rows], looks)
     for flip, queries in [(AS_IS, hashes[:, 0])] + [(flip, _flipped_hashes(looks, flip)) for flip in FLIPS if flips]:
         candidates = find_candidates(hashes, queries)
         pairs += _confirm(pictures, candidates, flip, rows, clusters)
@@ -150,9 +150,10 @@ def _flipped_hashes(looks: NDArray[np.uint8], flip: Flip) -> NDArray[np.uint64]:
 class _Pictures:
     """Thumbnails and shapes of images, decoded when asked for and kept while they are many."""
 
-    def __init__(self, root: Path, images: pd.DataFrame) -> None:
+    def __init__(self, root: Path, images: pd.DataFrame, looks: NDArray[np.uint8]) -> None:
         paths = images["path"].tolist()
         self.shapes = (images["width"] / images["height"]).to_numpy()
+        self.looks = looks
         self.thumbnail = lru_cache(MOST_THUMBNAILS)(lambda number: thumbnail(decode_image(root / paths[number])))
 
 
@@ -160,9 +161,7 @@ def _confirm(
     pictures: _Pictures, candidates: Candidates, flip: Flip, rows: NDArray[np.intp], clusters: _Clusters
 ) -> Iterator[Pair]:
     """Yield the candidates that are one picture, as far as they join what was not joined before."""
-    stretch = pictures.shapes[candidates.whole] / pictures.shapes[candidates.part]
-    likely = np.flatnonzero(np.maximum(stretch, 1 / stretch) <= MOST_STRETCH)
-    likely_ones = zip(candidates.whole[likely], candidates.part[likely], candidates.view[likely], strict=True)
+    likely_ones = _worth_a_look(pictures, candidates, flip)
     open_ones = (each for each in likely_ones if clusters.top(rows[each[0]]) != clusters.top(rows[each[1]]))
     while batch := list(islice(open_ones, BATCH)):
         whole, part, view = zip(*batch, strict=True)
@@ -174,6 +173,18 @@ def _confirm(
         for first, second, distance in zip(rows[list(whole)], rows[list(part)], distances, strict=True):
             if distance <= 1 and clusters.join(int(first), int(second)):
                 yield Pair(int(min(first, second)), int(max(first, second)), "near", float(distance))
+
+
+def _worth_a_look(pictures: _Pictures, candidates: Candidates, flip: Flip) -> Iterator[tuple[int, int, int]]:
+    """Yield (whole, part, view) of the candidates that have about one shape and look alike when small."""
+    shapes, looks = pictures.shapes, pictures.looks
+    for start in range(0, len(candidates.whole), CHUNK):
+        here = slice(start, start + CHUNK)
+        whole, part, view = candidates.whole[here], candidates.part[here], candidates.view[here]
+        stretch = shapes[whole] / shapes[part]
+        likely = np.maximum(stretch, 1 / stretch) <= MOST_STRETCH
+        likely[likely] = glance(looks[whole[likely]], looks[part[likely]][:, *flip], VIEWS[view[likely]])
+        yield from zip(whole[likely].tolist(), part[likely].tolist(), view[likely].tolist(), strict=True)
 
 
 def _describe(images: pd.DataFrame, pairs: Sequence[Pair]) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ BITS = 64
 FEWEST_BANDS, MOST_BANDS = 3, 5
 CHUNK = 8192  # pictures looked up at a time: bounds the memory
 MOST_IN_BAND = 256  # codes compared that share a band; others of a crowd are met through those
-MOST_CANDIDATES = 16  # pictures kept for each, nearest first
+MOST_CANDIDATES = 8  # pictures kept for each, nearest first
 
 
 @dataclass(frozen=True)
