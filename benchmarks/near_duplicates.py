@@ -20,11 +20,11 @@ from PIL import Image, ImageDraw, ImageEnhance
 from result import write_result
 from scipy.stats import binomtest
 
+from fitwell.data.check.duplicates import find_duplicates
+from fitwell.data.check.measure import scan_images
 from fitwell.data.decode import decode_image
 from fitwell.data.demo import elpv_dataset
-from fitwell.data.duplicates import find_duplicates
 from fitwell.data.index import Dataset, index_dataset
-from fitwell.data.measure import scan_images
 
 VARIANTS = 500
 

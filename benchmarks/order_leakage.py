@@ -21,9 +21,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fitwell.data.check.order import find_order_leakage, group_by_order
 from fitwell.data.decode import decode_image
 from fitwell.data.demo import elpv_dataset
-from fitwell.data.order import find_order_leakage, group_by_order
 from fitwell.data.split import assign_folds
 from fitwell.data.transforms import Preprocessing, evaluation_tensor
 from fitwell.model.network import build_network, input_size_of, normalisation

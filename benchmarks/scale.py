@@ -70,8 +70,8 @@ def index_and_split(table: Path) -> dict[str, float]:
 
 
 def scan_seconds(table: Path, threads: int) -> float:
+    from fitwell.data.check.measure import scan_images
     from fitwell.data.index import index_dataset
-    from fitwell.data.measure import scan_images
 
     dataset = index_dataset(table)
     started = time.monotonic()

@@ -17,9 +17,9 @@ from cleanlab.filter import find_label_issues
 from result import mean_interval, write_result
 from sklearn.metrics import roc_auc_score
 
+from fitwell.data.check.suspect_labels import SURE, _judge
 from fitwell.data.demo import elpv_dataset
 from fitwell.data.index import index_dataset
-from fitwell.data.suspect_labels import SURE, _judge
 from fitwell.data.transforms import Preprocessing
 from fitwell.evaluation.features import frozen_features
 from fitwell.model.network import normalisation

@@ -197,10 +197,10 @@ def test_what_must_start_at_once_loads_nothing_heavy(statement: str):
     assert output.splitlines()[-1] == "loaded: []"
 
 
-@pytest.mark.parametrize("module", ["data.check", "data.suspect_labels", "data.inspection_page", "data.fix_list"])
+@pytest.mark.parametrize("module", ["inspection", "suspect_labels", "page", "fix_list"])
 def test_looking_at_the_images_loads_no_torch(module: str):
     output = run_python(
-        f"import sys, fitwell.{module}\nprint(sorted({{'torch', 'torchvision', 'timm'}} & set(sys.modules)))"
+        f"import sys, fitwell.data.check.{module}\nprint(sorted({{'torch', 'torchvision', 'timm'}} & set(sys.modules)))"
     )
     assert output == "[]\n"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fitwell.data.check import Inspection
+    from fitwell.data.check.inspection import Inspection
     from fitwell.data.index import Dataset
     from fitwell.recipe.schema import Recipe
     from fitwell.training.prepare import PreparedRun
@@ -135,7 +135,7 @@ def read_dataset(data: Path, image_root: Path | None = None, group_by: str | Non
     dataset = index_dataset(data, image_root)
     if group_by is None:
         return dataset
-    from fitwell.data.check import group_images
+    from fitwell.data.check.inspection import group_images
 
     return group_images(dataset, group_by)
 
@@ -148,7 +148,7 @@ def inspect(dataset: Dataset, recipe: Recipe, *, flips: bool = False, labels: bo
         flips: whether mirrored copies count as duplicates.
         labels: whether to look for wrong labels with the recipe's frozen backbone.
     """
-    from fitwell.data.check import inspect_dataset
+    from fitwell.data.check.inspection import inspect_dataset
     from fitwell.recipe.resolve import plan_crop, plan_split
 
     inspection = inspect_dataset(dataset, plan_crop(recipe), plan_split(recipe), flips=flips)
@@ -156,7 +156,7 @@ def inspect(dataset: Dataset, recipe: Recipe, *, flips: bool = False, labels: bo
 
 
 def _suspect_labels(inspection: Inspection, recipe: Recipe) -> Inspection:
-    from fitwell.data.suspect_labels import find_suspect_labels
+    from fitwell.data.check.suspect_labels import find_suspect_labels
     from fitwell.evaluation.features import frozen_features
     from fitwell.training.prepare import preprocessing_of, resolve_for
 
@@ -257,8 +257,8 @@ def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str, on_data_error:
     Raises:
         DataError: when images cannot be used, or have a class that the run does not know.
     """
+    from fitwell.data.check.measure import scan_images
     from fitwell.data.finding import refuse_errors
-    from fitwell.data.measure import scan_images
 
     known = run.read()["data"]["classes"]
     unknown = sorted(set(dataset.classes) - set(known))

@@ -4,9 +4,9 @@ import sys
 import pytest
 from PIL import Image
 
+from fitwell.data.check.measure import scan_images
 from fitwell.data.finding import Case, refuse_errors
 from fitwell.data.index import index_dataset
-from fitwell.data.measure import scan_images
 from fitwell.errors import DataError, UsageError
 
 

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from fitwell.cli.output import print_json
 
 if TYPE_CHECKING:
-    from fitwell.data.check import Inspection
+    from fitwell.data.check.inspection import Inspection
     from fitwell.data.finding import Finding
 
 DATA = 3  # exit code of a dataset with errors
@@ -104,11 +104,11 @@ def _prefixes(text: str) -> list[str]:
 
 def _write_files(inspection: Inspection, report: Report) -> None:
     if report.page is not None:
-        from fitwell.data.inspection_page import write_page
+        from fitwell.data.check.page import write_page
 
         write_page(report.page, inspection)
     if report.fix_list is not None:
-        from fitwell.data.fix_list import write_fix_list
+        from fitwell.data.check.fix_list import write_fix_list
 
         write_fix_list(report.fix_list, inspection.findings)
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitwell.data.balance import IMBALANCE_RATIO
+from fitwell.data.check.balance import IMBALANCE_RATIO
 from fitwell.recipe.schema import Augment, Recipe, Resolution
 
 if TYPE_CHECKING:
-    from fitwell.data.check import SplitPlan
+    from fitwell.data.check.inspection import SplitPlan
     from fitwell.data.preview import CropPlan
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
@@ -84,7 +84,7 @@ def plan_crop(recipe: Recipe) -> CropPlan:
 
 def plan_split(recipe: Recipe) -> SplitPlan:
     """Return how the images are to be divided."""
-    from fitwell.data.check import SplitPlan
+    from fitwell.data.check.inspection import SplitPlan
 
     return SplitPlan(**recipe.split.model_dump(), seed=recipe.seed)
 

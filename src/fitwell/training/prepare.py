@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from fitwell.data.check import inspect_dataset
+from fitwell.data.check.inspection import inspect_dataset
 from fitwell.data.finding import MOST_EXAMPLES, Finding, refuse_errors
 from fitwell.data.index import Dataset
 from fitwell.data.split import data_fingerprint, split_hash, write_split

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fitwell.data.check.perceptual_hash import NUM_HASHES, perceptual_hashes
 from fitwell.data.decode import read_image
 from fitwell.data.finding import Case, Finding, gather_findings
-from fitwell.data.perceptual_hash import NUM_HASHES, perceptual_hashes
 from fitwell.errors import DataError
 from fitwell.files import sha256_of_file
 

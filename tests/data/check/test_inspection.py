@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from faults import FAULTS, PER_CLASS, write_clean, write_table
-from fitwell.data.check import SplitPlan, group_images, inspect_dataset
+from fitwell.data.check.inspection import SplitPlan, group_images, inspect_dataset
 from fitwell.data.finding import Finding, codes
 from fitwell.data.index import index_dataset
 from fitwell.data.preview import CropPlan
@@ -48,13 +48,13 @@ def test_every_planted_fault_is_found_by_its_code(name, clean):
 
 def test_every_code_is_planted_here_or_tested_elsewhere():
     elsewhere = {
-        "DATA109": "test_decode.py",
-        "DATA110": "test_folder.py",
-        "DATA701": "test_suspect_labels.py",
-        "DATA803": "test_dicom.py",
+        "DATA109": "data/test_decode.py",
+        "DATA110": "data/test_folder.py",
+        "DATA701": "data/check/test_suspect_labels.py",
+        "DATA803": "data/test_dicom.py",
     }
     for code, test in elsewhere.items():
-        assert code in Path(__file__).with_name(test).read_text()
+        assert code in (Path(__file__).parents[2] / test).read_text()
     assert {code for code, _ in FAULTS.values()} == set(codes()) - set(elsewhere)
 
 

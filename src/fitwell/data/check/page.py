@@ -24,9 +24,9 @@ from fitwell.errors import DataError
 from fitwell.files import write_text
 
 if TYPE_CHECKING:
-    from fitwell.data.check import Inspection
+    from fitwell.data.check.inspection import Inspection
 
-TEMPLATE = Path(__file__).with_name("inspection.html.j2")
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 MOST_CASES = 12  # of each finding
 MOST_CLASSES = 16  # shown at once; the others fold away
 MOST_COLUMNS = 6  # of a table of counts

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fitwell.data.check.page import shade_cut, write_page
 from fitwell.data.finding import Case, Finding
-from fitwell.data.inspection_page import shade_cut, write_page
 from fitwell.data.preview import CropPlan, kept_box, model_view
 
 VOID = {"meta", "br", "img"}

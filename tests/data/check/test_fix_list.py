@@ -1,7 +1,7 @@
 import csv
 
+from fitwell.data.check.fix_list import write_fix_list
 from fitwell.data.finding import Case, Finding, codes
-from fitwell.data.fix_list import write_fix_list
 
 
 def read(path):

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fitwell.data.appearance import find_appearance_problems
-from fitwell.data.balance import find_class_problems, find_uneven_parts
+from fitwell.data.check.appearance import find_appearance_problems
+from fitwell.data.check.balance import find_class_problems, find_uneven_parts
+from fitwell.data.check.duplicates import find_duplicates
+from fitwell.data.check.leaks import find_leaks, join_groups
+from fitwell.data.check.measure import scan_images
+from fitwell.data.check.order import find_order_leakage, group_by_order
 from fitwell.data.dicom import patient_groups
-from fitwell.data.duplicates import find_duplicates
 from fitwell.data.finding import Finding, codes, sort_findings
 from fitwell.data.index import Dataset
-from fitwell.data.leaks import find_leaks, join_groups
-from fitwell.data.measure import scan_images
-from fitwell.data.order import find_order_leakage, group_by_order
 from fitwell.data.preview import CropPlan
 from fitwell.data.split import PARTS, assign_folds, assign_splits
 from fitwell.errors import DataError, UsageError

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fitwell.data.check.order import LONGEST_BLOCK, NUM_PERMUTATIONS, find_order_leakage, group_by_order
 from fitwell.data.demo import elpv_dataset
-from fitwell.data.order import LONGEST_BLOCK, NUM_PERMUTATIONS, find_order_leakage, group_by_order
 from fitwell.errors import UsageError
 
 

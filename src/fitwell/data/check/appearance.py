@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fitwell.data.check.shortcut import find_shortcut
 from fitwell.data.finding import Case, Finding
 from fitwell.data.preview import CropPlan, enlargements, kept_areas
-from fitwell.data.shortcut import find_shortcut
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fitwell.data.measure import Measures
+    from fitwell.data.check.measure import Measures
 
 NO_CONTRAST = 1e-6  # one level in one of a million pixels has 4e-6
 CLEAR_MODES = ("RGBA", "LA", "PA")

@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fitwell.data.near_duplicates import MOST_CANDIDATES, MOST_IN_BAND, RADIUS, find_candidates
+from fitwell.data.check.near_duplicates import MOST_CANDIDATES, MOST_IN_BAND, RADIUS, find_candidates
 
 
 def codes(num_images, num_views, seed=0):

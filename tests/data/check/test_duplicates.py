@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from drawings import VARIANTS, drawing
-from fitwell.data.duplicates import Pair, find_duplicates
+from fitwell.data.check.duplicates import Pair, find_duplicates
+from fitwell.data.check.measure import scan_images
 from fitwell.data.index import index_dataset
-from fitwell.data.measure import scan_images
 
 
 @pytest.fixture

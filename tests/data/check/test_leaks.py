@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitwell.data.duplicates import Pair
+from fitwell.data.check.duplicates import Pair
+from fitwell.data.check.leaks import find_leaks, join_groups
 from fitwell.data.finding import Case
-from fitwell.data.leaks import find_leaks, join_groups
 
 
 def make_images(split=None, groups=None):

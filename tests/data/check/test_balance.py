@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fitwell.data.balance import find_class_problems, find_uneven_parts
+from fitwell.data.check.balance import find_class_problems, find_uneven_parts
 from fitwell.data.finding import Case
 from fitwell.data.split import assign_splits
 from fitwell.errors import DataError

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fitwell.data.check.measure import scan_images
 from fitwell.data.index import index_dataset
-from fitwell.data.measure import scan_images
 from fitwell.files import sha256_of_file
 from pictures import write_pictures
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from drawings import VARIANTS, compressed, cropped, drawing
-from fitwell.data.perceptual_hash import NUM_HASHES, VIEWS, frequency_signs, hash_views, perceptual_hashes
+from fitwell.data.check.perceptual_hash import NUM_HASHES, VIEWS, frequency_signs, hash_views, perceptual_hashes
 
 
 def bits_apart(first, second):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fitwell.data.appearance import IMAGENET_MEAN, IMAGENET_SPREAD, find_appearance_problems
+from fitwell.data.check.appearance import IMAGENET_MEAN, IMAGENET_SPREAD, find_appearance_problems
 from fitwell.data.finding import Case
 from fitwell.data.preview import CropPlan
 

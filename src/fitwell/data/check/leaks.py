@@ -15,7 +15,7 @@ from fitwell.data.split import PARTS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fitwell.data.duplicates import Pair
+    from fitwell.data.check.duplicates import Pair
 
 MOST_NAMES = 3  # of members in the name of a joined group
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fitwell.data.check.shortcut import count_pairs, find_shortcut, tell_apart
 from fitwell.data.finding import Case
-from fitwell.data.shortcut import count_pairs, find_shortcut, tell_apart
 
 
 def images(labels, sizes=None):
@@ -121,6 +121,6 @@ def test_chance_hardly_ever_looks_like_a_shortcut():
 
 
 def test_the_permutations_of_very_many_images_are_of_some_of_them(monkeypatch):
-    monkeypatch.setattr("fitwell.data.shortcut.MOST_PERMUTED", 50)
+    monkeypatch.setattr("fitwell.data.check.shortcut.MOST_PERMUTED", 50)
     labels = ["cat", "dog"] * 500
     assert shortcut(labels, formats=["JPEG", "PNG"] * 500).evidence["p"] == 0.0005

@@ -11,8 +11,8 @@ from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fitwell.data import suspect_labels
-from fitwell.data.suspect_labels import FOLDS, find_suspect_labels, score_labels
+from fitwell.data.check import suspect_labels
+from fitwell.data.check.suspect_labels import FOLDS, find_suspect_labels, score_labels
 from fitwell.errors import UsageError
 
 CLASSES = np.array(["cat", "dog", "owl"])
@@ -176,5 +176,5 @@ def test_a_missing_extra_is_named_with_its_command(monkeypatch):
 
 def test_suspect_labels_load_nothing_heavy_until_they_are_looked_for():
     heavy = {"torch", "sklearn", "cleanlab", "pandas", "scipy"}
-    code = f"import sys, fitwell.data.suspect_labels; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, fitwell.data.check.suspect_labels; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from drawings import VARIANTS, compressed, cropped, drawing
-from fitwell.data.perceptual_hash import VIEWS
-from fitwell.data.same_picture import SIDE, differences, thumbnail
+from fitwell.data.check.perceptual_hash import VIEWS
+from fitwell.data.check.same_picture import SIDE, differences, thumbnail
 
 WHOLE = VIEWS[0]
 
