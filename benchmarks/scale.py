@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from result import mean_interval, write_result
 
 SIZES = (10_000, 100_000, 1_000_000)
 ORIGINALS = 64  # a file system allows some 65,000 links to one file
@@ -80,6 +79,8 @@ def scan_seconds(table: Path, threads: int) -> float:
 
 
 def main() -> None:
+    from result import mean_interval, write_result  # loads torch, which the other processes must not count
+
     sizes = []
     for num_rows in SIZES:
         with tempfile.TemporaryDirectory() as folder:
