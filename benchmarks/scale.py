@@ -79,8 +79,6 @@ def scan_seconds(table: Path, threads: int) -> float:
 
 
 def main() -> None:
-    from result import mean_interval, write_result  # loads torch, which the other processes must not count
-
     sizes = []
     for num_rows in SIZES:
         with tempfile.TemporaryDirectory() as folder:
@@ -91,6 +89,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         table = write_table(Path(folder), SCANNED, side=SCANNED_SIDE)
         pairs = [(scan_seconds(table, 1), scan_seconds(table, 2)) for _ in range(PAIRS)]
+    from result import mean_interval, write_result  # loads torch, whose memory a child would inherit in its peak
+
     write_result(
         "scale",
         {
