@@ -152,7 +152,7 @@ def inspect(dataset: Dataset, recipe: Recipe, *, flips: bool = False, labels: bo
     from fitwell.recipe.resolve import plan_crop, plan_split
 
     inspection = inspect_dataset(dataset, plan_crop(recipe), plan_split(recipe), flips=flips)
-    return _suspect_labels(inspection, recipe) if labels else inspection
+    return _suspect_labels(inspection, recipe) if labels and len(inspection.classes) > 1 else inspection
 
 
 def _suspect_labels(inspection: Inspection, recipe: Recipe) -> Inspection:

@@ -100,3 +100,12 @@ def test_explain_lists_all_codes_or_says_more_about_one(capsys):
     assert run(["explain", "data404"]) == 0
     assert "--group-by order:N" in capsys.readouterr().out
     assert run(["explain", "DATA9"]) == 2
+
+
+@pytest.mark.parametrize("option", ["--page", "--fix-list"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(clean, recipe, tmp_path, capsys, option):
+    assert check(clean, recipe, option, str(tmp_path / "nowhere" / "file")) == 2
+    assert check(clean, recipe, option, str(tmp_path)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("make the folder first") == 2
+    assert captured.out == ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from fitwell.cli.output import print_json
+from fitwell.errors import UsageError
 
 if TYPE_CHECKING:
     from fitwell.data.check.inspection import Inspection
@@ -68,6 +69,8 @@ def check(
     from fitwell import classifier
     from fitwell.data.finding import keep_findings
 
+    for path in (report.page, report.fix_list):
+        _require_folder(path)
     dataset = classifier.read_dataset(data, image_root, group_by)
     inspection = classifier.inspect(dataset, classifier.read_settings(recipe, {}), flips=flips, labels=labels)
     kept = keep_findings(inspection.findings, _prefixes(report.select), _prefixes(report.ignore))
@@ -100,6 +103,16 @@ def explain(code: str | None = None, /) -> None:
 
 def _prefixes(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")] if text else []
+
+
+def _require_folder(path: Path | None) -> None:
+    """Refuse a file that could not be written before minutes are spent on what would be in it."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise UsageError(
+            found=f"{path}, which is a folder or lies in one that does not exist.",
+            expected="a file in a folder that is there.",
+            fix="make the folder first, or write somewhere else.",
+        )
 
 
 def _write_files(inspection: Inspection, report: Report) -> None:

@@ -141,3 +141,16 @@ def test_nothing_is_changed_on_disk(clean):
     before = {path: path.read_bytes() for path in clean.rglob("*.*")}
     inspect(clean)
     assert {path: path.read_bytes() for path in clean.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("spoiled", [("cat", "dog"), ("dog",)])
+def test_where_fewer_than_two_classes_can_be_used_the_files_are_still_told(clean, spoiled):
+    for label in spoiled:
+        for path in (clean / label).iterdir():
+            path.write_bytes(b"")
+    inspection = inspect(clean)
+    assert [finding.code for finding in inspection.findings] == ["DATA101", "DATA205"]
+    assert inspection.undivided is not None
+    assert inspection.undivided.code == "DATA205"
+    assert inspection.summary()["num_images"] == PER_CLASS * (2 - len(spoiled))
+    assert len(inspection.clusters) == len(inspection.images)

@@ -102,6 +102,8 @@ def inspect_dataset(
     scan = scan_images(dataset, threads or os.cpu_count() or 1)
     images, measures = scan.images, scan.measures
     findings = [*dataset.findings, *scan.findings]
+    if images["label"].nunique() < 2:
+        return _hopeless(dataset, images, findings, crop)
     if "group" not in images.columns:
         images, patients = _group_by_patient(dataset.root, images)
         findings += patients
@@ -147,6 +149,19 @@ def group_images(dataset: Dataset, rule: str) -> Dataset:
         )
     groups = group_by_order(dataset.images, int(length)) if by_order else dataset.images[rule]
     return replace(dataset, images=dataset.images.assign(group=groups))
+
+
+def _hopeless(dataset: Dataset, images: pd.DataFrame, findings: list[Finding], crop: CropPlan) -> Inspection:
+    """Return the inspection of images of which too few can be used to look at them together."""
+    classes = tuple(sorted(set(images["label"])))
+    error = DataError(
+        found=f"{len(classes)} classes with images that can be used.",
+        expected="at least 2, because a classifier chooses between classes.",
+        fix=codes()["DATA205"].fix,
+        code="DATA205",
+    )
+    told = tuple(sort_findings([*findings, Finding("DATA205", error.found)]))
+    return Inspection(dataset.source, dataset.root, images, classes, np.arange(len(images)), told, crop, error)
 
 
 def _group_by_patient(root: Path, images: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
