@@ -131,7 +131,9 @@ def _find_imbalance(counts: pd.Series[int]) -> list[Finding]:
         f"The largest class has {largest / smallest:.1f} times the images of the smallest ({largest} and {smallest}), "
         f"and always naming it would be right for {largest / counts.sum():.0%}."
     )
-    cases = tuple(Case(str(label), f"{number} images") for label, number in counts.sort_values().items())
+    cases = tuple(
+        Case(str(label), f"{number} image{'s' * (number != 1)}") for label, number in counts.sort_values().items()
+    )
     shares = counts / counts.sum()
     effective = math.exp(-sum(share * math.log(share) for share in shares))
     evidence = {"ratio": round(largest / smallest, 2), "effective_classes": round(effective, 2)}
