@@ -60,6 +60,13 @@ def test_metrics_json_is_what_was_returned_and_stands_beside_the_other_files(run
     assert names == ["confusion.csv", "figures/confusion.svg", "figures/roc.svg", "metrics.json", "predictions.parquet"]
 
 
+def test_groups_of_one_image_each_are_no_groups(run, tmp_path):
+    images = make_images()
+    plain, _ = judge(run, images)
+    alone, _ = judge(RunFolder(tmp_path / "alone"), images.assign(group=images["path"]))
+    assert alone == plain
+
+
 def test_numbers_equal_scikit_learn_and_carry_their_interval_and_method(run):
     images = make_images()
     metrics, logits = judge(run, images)

@@ -137,7 +137,9 @@ def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classe
         )
     code = {name: index for index, name in enumerate(classes)}
     labels = np.array([code[label] for label in images["label"]], dtype=np.int64)
-    groups = np.array(images["group"].astype(str).tolist()) if "group" in images.columns else None
+    # Where every image is alone in its group, as when only a few duplicates in train made groups, there are none.
+    grouped = "group" in images.columns and images["group"].duplicated().any()
+    groups = np.array(images["group"].astype(str).tolist()) if grouped else None
     return Judged(softmax(logits), labels, groups)
 
 
