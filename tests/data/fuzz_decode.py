@@ -17,7 +17,8 @@ with atheris.instrument_imports():
     import pydicom
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
-    from fitwell.data.decode import ALLOWED_FORMATS, MAX_PIXELS, read_image
+    from fitwell.data.decode import ALLOWED_FORMATS, read_image
+    from fitwell.data.file_format import MAX_PIXELS
     from fitwell.errors import DataError
 
 SLOWEST_SECONDS = 30  # for one input, of at most MAX_BYTES

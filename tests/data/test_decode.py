@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fitwell.data.decode import MAX_PIXELS, decode_image, read_image
+from fitwell.data.decode import decode_image, read_image
+from fitwell.data.file_format import MAX_PIXELS
 from fitwell.data.finding import codes
 from fitwell.errors import DataError
 

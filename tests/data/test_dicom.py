@@ -28,7 +28,6 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from fitwell.data import decode, dicom
 from fitwell.data.dicom import is_dicom, patient_groups, read_dicom
 from fitwell.errors import DataError, UsageError
 
@@ -215,10 +214,6 @@ def test_floating_point_pixels_need_a_window():
     window = {"WindowCenter": 0.5, "WindowWidth": 1, "VOILUTFunction": "LINEAR_EXACT"}
     assert grey(dicom_bytes(values, **changes, **window)) == [[0, 51], [102, 255]]
     assert code_of(dicom_bytes(values, **changes)) == "DATA106"
-
-
-def test_the_limit_of_pixels_is_that_of_every_other_format():
-    assert dicom.MAX_PIXELS == decode.MAX_PIXELS
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded():

@@ -22,13 +22,12 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fitwell.data.dicom import HEAD_BYTES, is_dicom, read_dicom
-from fitwell.data.file_format import FORMAT_OF_SUFFIX, SIGNATURES, format_of, has_end
+from fitwell.data.file_format import FORMAT_OF_SUFFIX, MAX_PIXELS, SIGNATURES, format_of, has_end
 from fitwell.data.finding import codes
 from fitwell.errors import DataError
 
 ALLOWED_FORMATS = tuple(SIGNATURES)
 WHOLE_IMAGE = f"a whole image of one of the formats {', '.join(ALLOWED_FORMATS)}, DICOM."
-MAX_PIXELS = 50_000_000  # 150 MB as RGB; a 2.5 kB PNG can ask for 100 megapixels
 MAX_RUN_LENGTH_PIXELS = 4_000_000  # of a BMP that Pillow decodes in Python: 181 bytes that ask for more took 8 s
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 

@@ -31,6 +31,7 @@ from fitwell.data.dicom_levels import (
     show_levels,
     without_range,
 )
+from fitwell.data.file_format import MAX_PIXELS
 from fitwell.errors import DataError, FitwellError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from pydicom.uid import UID
 
 HEAD_BYTES = 132  # of a file, enough for is_dicom
-MAX_PIXELS = 50_000_000  # as for every other format; importing it would close a circle
 READ_FOR_PIXELS = (  # nothing else of a header is
     "SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns BitsAllocated "
     "BitsStored PixelRepresentation ModalityLUTSequence RescaleSlope RescaleIntercept VOILUTSequence WindowCenter "

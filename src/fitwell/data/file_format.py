@@ -18,6 +18,7 @@ SIGNATURES = {
     "TIFF": rb"II\*\0|MM\0\*|II\+\0|MM\0\+",
     "GIF": rb"GIF8[79]a",
 }
+MAX_PIXELS = 50_000_000  # of any format, 150 MB as RGB; a 2.5 kB PNG can ask for 100 megapixels
 FORMAT_OF_SUFFIX = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",

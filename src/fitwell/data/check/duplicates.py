@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitwell.data.check.near_duplicates import Candidates, find_candidates
-from fitwell.data.check.perceptual_hash import GRID, NUM_HASHES, VIEWS, hash_views, perceptual_hashes
+from fitwell.data.check.perceptual_hash import GRID, VIEWS, hash_views
 from fitwell.data.check.same_picture import differences, glance, thumbnail
 from fitwell.data.decode import decode_image
 from fitwell.data.finding import Case, Finding
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fitwell.data.check.measure import Measures
-
-__all__ = ["NUM_HASHES", "Duplicates", "Pair", "find_duplicates", "perceptual_hashes"]
 
 Kind = Literal["file", "pixels", "near"]
 BLANK_SPREAD = (
