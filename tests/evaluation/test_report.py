@@ -1,6 +1,5 @@
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from fitwell.evaluation.report import (
 )
 from fitwell.files import to_json
 from fitwell.run_folder import RunFolder
+from html_page import Page
 
 RECIPE = """\
 version: 1
@@ -25,35 +25,6 @@ model: {backbone: lite0}
 resolved:
   - {key: images.size, asked: auto, used: 224, reason: The weights were trained at it.}
 """
-VOID = {"meta", "br", "img", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Reads a page as a browser would: which tags it has, whether they nest, and the text people see."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.tags, self.attributes, self.words, self.open = [], [], [], []
-        self.feed(path.read_text(encoding="utf-8"))
-        assert self.open == []
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"style", "svg"} & set(self.open):
-            self.words.append(data)
 
 
 def make_split(classes=("cat", "dog"), num_images=90, *, groups=True):

@@ -1,8 +1,6 @@
 import base64
 import io
 import re
-from html.parser import HTMLParser
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,39 +11,17 @@ from PIL import Image
 from fitwell.data.check.page import shade_cut, write_page
 from fitwell.data.finding import Case, Finding
 from fitwell.data.preview import CropPlan, kept_box, model_view
+from html_page import Page
 
-VOID = {"meta", "br", "img"}
 PLAN = CropPlan(48, "crop", 1.0)
 
 
-class Page(HTMLParser):
-    """Reads a page as a browser would: its tags, whether they nest, the text people see, and the pictures."""
+class PicturePage(Page):
+    """A page with pictures in it."""
 
-    def __init__(self, path: Path):
-        super().__init__()
-        self.source = path.read_text(encoding="utf-8")
-        self.tags, self.attributes, self.words, self.open, self.alts = [], [], [], [], []
-        self.feed(self.source)
-        assert self.open == []
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        self.alts += [value for name, value in attrs if name == "alt"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
+    @property
+    def alts(self):
+        return [value for name, value in self.attributes if name == "alt"]
 
     def pictures(self):
         found = [value.partition(",") for name, value in self.attributes if name == "src"]
@@ -69,7 +45,7 @@ def inspection(root, findings=(), num=20, sizes=((60, 60),), names="{:02}.png", 
 
 def page(tmp_path, *args, **changes):
     write_page(tmp_path / "page.html", inspection(tmp_path / "pets", *args, **changes))
-    return Page(tmp_path / "page.html")
+    return PicturePage(tmp_path / "page.html")
 
 
 BLANK = Finding(
@@ -106,7 +82,7 @@ def test_groups_are_counted_where_images_belong_together(tmp_path):
     told = inspection(tmp_path / "pets")
     told.images["group"] = [f"patient-{row // 4}" for row in range(20)]
     write_page(tmp_path / "page.html", told)
-    assert "Groups 5 that stay on one side" in Page(tmp_path / "page.html").text
+    assert "Groups 5 that stay on one side" in PicturePage(tmp_path / "page.html").text
 
 
 @pytest.mark.parametrize(
@@ -163,7 +139,9 @@ def test_a_cut_picture_stands_beside_what_the_network_sees(tmp_path):
     )
     write_page(tmp_path / "page.html", told)
     original = Image.open(tmp_path / "pets" / "00.png")
-    cut, seen = (np.asarray(picture.convert("RGB"), dtype=int) for picture in Page(tmp_path / "page.html").pictures())
+    cut, seen = (
+        np.asarray(picture.convert("RGB"), dtype=int) for picture in PicturePage(tmp_path / "page.html").pictures()
+    )
     assert np.abs(seen - np.asarray(model_view(original, PLAN))).mean() < 30  # WebP blurs the colours of noise
     assert cut.shape == (60, 180, 3)
     assert cut[:, :58].std() < cut[:, 64:116].std() / 2 > cut[:, 122:].std()
@@ -207,7 +185,7 @@ def test_an_image_that_vanished_since_the_check_is_told_in_words(tmp_path):
     told = inspection(tmp_path / "pets", [BLANK])
     (tmp_path / "pets" / "03.png").unlink()
     write_page(tmp_path / "page.html", told)
-    found = Page(tmp_path / "page.html")
+    found = PicturePage(tmp_path / "page.html")
     assert len(found.pictures()) == 11
     assert "03.png case 3" in found.text
 
@@ -225,7 +203,7 @@ def test_names_can_neither_run_nor_deceive(tmp_path):
         Finding("DATA606", "x", (), {"counts": {"<p>": {"classes": {"<c>": {"<v>": 1}}, "all": {"<v>": 1}}}}),
     ]
     write_page(tmp_path / "page.html", SimpleNamespace(**{**vars(told), "findings": tuple(findings)}))
-    found = Page(tmp_path / "page.html")
+    found = PicturePage(tmp_path / "page.html")
     assert {"script", "u"} & set(found.tags) == set()
     assert "\u202e" not in found.source
     assert '<script>alert("1")</script>\\u202e&amp;\\n{:02}.png' in found.text
@@ -246,21 +224,21 @@ def test_many_classes_fold_away(tmp_path):
     told.images["label"] = [f"class{row // 2:02}" for row in range(40)]
     told.classes = tuple(sorted(set(told.images["label"])))
     write_page(tmp_path / "page.html", told)
-    assert "class15 2 4 more classes class16 2" in Page(tmp_path / "page.html").text
+    assert "class15 2 4 more classes class16 2" in PicturePage(tmp_path / "page.html").text
 
 
 def test_images_that_could_not_be_divided_have_a_page_too(tmp_path):
     told = inspection(tmp_path / "pets", [CUT_SHORT])
     told.images = told.images.drop(columns="split")
     write_page(tmp_path / "page.html", told)
-    assert "Not divided into parts. cat 10 dog 10" in Page(tmp_path / "page.html").text
+    assert "Not divided into parts. cat 10 dog 10" in PicturePage(tmp_path / "page.html").text
 
 
 def test_a_dataset_of_which_nothing_is_left_has_a_page_too(tmp_path):
     told = inspection(tmp_path / "pets", [CUT_SHORT])
     told.images, told.classes = told.images[:0], ()
     write_page(tmp_path / "page.html", told)
-    assert "Images 0" in Page(tmp_path / "page.html").text
+    assert "Images 0" in PicturePage(tmp_path / "page.html").text
 
 
 def test_the_same_inspection_gives_the_same_page(tmp_path):
