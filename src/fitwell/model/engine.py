@@ -1,0 +1,165 @@
+"""What runs the frozen part of a network: PyTorch, its compiler, ONNX Runtime or OpenVINO.
+
+Only blocks that no longer train may go through an engine: all but `eager` keep a copy of the weights as they were.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import shutil
+import sysconfig
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fitwell.errors import UsageError
+from fitwell.model.compute import Compute
+
+Extract = Callable[[Tensor], Tensor]  # (B, 3, S, S) float32 on the CPU to (B, ...) float32 on the CPU, for any B
+ENGINES = ("eager", "compiled", "onnxruntime", "openvino")
+
+
+def available_engines(device: str = "cpu") -> tuple[str, ...]:
+    """Return those of `ENGINES` that work on this machine for `device`."""
+    return tuple(name for name in ENGINES if _obstacle(name, device) is None)
+
+
+def build_engine(name: str, prefix: nn.Module, compute: Compute, image_size: int) -> Extract:
+    """Make `prefix` ready to run on batches of images.
+
+    `eager` and `compiled` multiply in the precision of `compute`, the others in float32. `compiled` takes a minute,
+    and seconds more for the next batch of another size.
+
+    Args:
+        name: one of `ENGINES`.
+        prefix: (B, 3, S, S) to (B, ...), on the device of `compute`; is switched to evaluation.
+        image_size: S in pixels.
+
+    Raises:
+        UsageError: when the engine is not there, or cannot run this module.
+    """
+    obstacle = _obstacle(name, compute.device)
+    if obstacle is not None:
+        raise obstacle
+    # A chain of blocks in evaluation may itself stand at training, and the exporter ends by making its blocks agree.
+    prefix.eval()
+    if name == "eager":
+        return _by_torch(prefix, compute)
+    try:
+        extract = _build(name, prefix, compute, image_size)
+        extract(_example(image_size))
+    except Exception as error:
+        raise UsageError(
+            found=f"execution.engine is {name}, which cannot run this backbone: {error}",
+            expected="a backbone made of operations that the engine knows.",
+            fix="set execution.engine to eager, or leave it at auto.",
+        ) from error
+    return extract
+
+
+def _build(name: str, prefix: nn.Module, compute: Compute, image_size: int) -> Extract:
+    if name == "compiled":
+        return _by_torch(torch.compile(prefix), compute)
+    model = _to_onnx(prefix, image_size)
+    return _by_onnxruntime(model) if name == "onnxruntime" else _by_openvino(model)
+
+
+def _by_torch(prefix: Callable[[Tensor], Tensor], compute: Compute) -> Extract:
+    def extract(images: Tensor) -> Tensor:
+        with torch.inference_mode(), compute.autocast():
+            return prefix(compute.move(images)).float().cpu()
+
+    return extract
+
+
+def _by_onnxruntime(model: bytes) -> Extract:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at import; else it reports to its maker
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would slow decoding
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def extract(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+    return extract
+
+
+def _by_openvino(model: bytes) -> Extract:
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model), "CPU", settings)
+
+    def extract(images: Tensor) -> Tensor:
+        return torch.from_numpy(compiled([images.numpy()])[0])
+
+    return extract
+
+
+def _to_onnx(prefix: nn.Module, image_size: int) -> bytes:
+    """Return `prefix` as an ONNX model of any batch size.
+
+    The exporter by tracing took half a second for EfficientNet-Lite0 where its successor took sixteen (torch 2.15).
+    """
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it announces its successor, and guesses at what a trace may miss
+        torch.onnx.export(
+            prefix,
+            (_example(image_size),),
+            file,  # type: ignore[arg-type]  # a file-like object is taken by this exporter
+            dynamo=False,
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
+        )
+    return file.getvalue()
+
+
+def _example(image_size: int) -> Tensor:
+    return torch.zeros(2, 3, image_size, image_size)  # two, because a trace may take one for a constant
+
+
+def _obstacle(name: str, device: str) -> UsageError | None:
+    """Return why the engine cannot work here, if it cannot."""
+    if name == "eager":
+        return None
+    if name == "compiled":
+        return None if _can_compile() else _missing(name, "install a C++ compiler, such as g++, and Python's headers")
+    if device != "cpu":
+        return UsageError(
+            found=f"execution.engine is {name}, and the device is {device}.",
+            expected="the device cpu, which is where this engine runs.",
+            fix="set execution.engine to eager, or leave it at auto.",
+        )
+    if importlib.util.find_spec(name) is None:
+        package = "fitwell[openvino]" if name == "openvino" else name
+        return _missing(name, f'pip install "{package}"')
+    return None
+
+
+def _missing(name: str, cure: str) -> UsageError:
+    return UsageError(
+        found=f"execution.engine is {name}, which is not installed.",
+        expected=f"what {name} needs, or an engine that is there: eager always is.",
+        fix=f"{cure}.",
+    )
+
+
+def _can_compile() -> bool:
+    compilers = ("g++", "clang++") if "CXX" not in os.environ else (os.environ["CXX"],)
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    return header.is_file() and any(shutil.which(compiler) for compiler in compilers)
