@@ -1,17 +1,23 @@
 """How a benchmark writes its result: figures with machine, versions, n and interval."""
 
+import io
 import json
 import platform
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy import stats
 
 RESULTS = Path(__file__).parent / "results"
+PROBE_SECONDS = 0.6  # of each figure
+PROBE_SIDE = 2048  # of the matrices
 
 
 def mean_interval(values: Sequence[float], bounds: tuple[float, float] = (-np.inf, np.inf)) -> dict[str, object]:
@@ -28,6 +34,68 @@ def mean_interval(values: Sequence[float], bounds: tuple[float, float] = (-np.in
     }
 
 
+def paired_ratio(slower: Sequence[float], faster: Sequence[float]) -> dict[str, object]:
+    """Return how many times `slower` is `faster`: geometric mean and 95 % Student interval over the n pairs."""
+    logs = np.log(np.asarray(slower, dtype=float) / np.asarray(faster, dtype=float))
+    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else np.inf
+    low, high = (round(float(np.exp(end)), 3) for end in (logs.mean() - half, logs.mean() + half))
+    interval = [low, high] if len(logs) > 1 else None
+    return {"ratio": round(float(np.exp(logs.mean())), 3), "interval": interval, "n": len(logs)}
+
+
+def alternate(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Run the candidates in turn, A B A B ..., one pass unmeasured; return the seconds of each, a list per candidate.
+
+    A pass is unmeasured because the first pays for allocation, selection of kernels and the page cache.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for round_number in range(rounds + 1):
+        for name, work in candidates.items():
+            started = time.perf_counter()
+            work()
+            took = time.perf_counter() - started
+            if round_number > 0:
+                seconds[name].append(took)
+            progress(f"round {round_number} of {rounds}: {name} {took:.3f} s")
+    return seconds
+
+
+def progress(line: str) -> None:
+    """Tell whoever waits; the result itself goes to stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def probe_machine() -> dict[str, float]:
+    """Return what one thread of this machine does now: so that figures of two machines can be compared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        left, right = torch.randn(2, PROBE_SIDE, PROBE_SIDE)
+        block = torch.empty(32 * 2**20, dtype=torch.float32)  # 128 MiB, beyond the caches
+        target = torch.empty_like(block)
+        random = np.random.default_rng(0)
+        coarse = Image.fromarray(random.integers(0, 256, (32, 42, 3), dtype=np.uint8))
+        picture = io.BytesIO()
+        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(picture, "JPEG", quality=90)
+        return {
+            "gemm_float32_gigaflops": _rate(lambda: left @ right) * 2 * PROBE_SIDE**3 / 1e9,
+            "copy_gigabytes_per_second": _rate(lambda: target.copy_(block)) * 2 * block.nbytes / 1e9,
+            "jpeg_500x375_per_second": _rate(lambda: np.asarray(Image.open(picture))),
+        }
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _rate(work: Callable[[], object]) -> float:
+    """Return how often a second `work` runs."""
+    work()
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < PROBE_SECONDS:
+        work()
+        done += 1
+    return round(done / (time.perf_counter() - started), 3)
+
+
 def write_result(name: str, content: dict[str, object]) -> None:
     """Write `results/<name>.json` and print it."""
     packages = ("fitwell", "torch", "timm", "numpy", "scikit-learn", "pillow")
@@ -38,6 +106,7 @@ def write_result(name: str, content: dict[str, object]) -> None:
             "processor": _processor(),
             "cores": torch.get_num_threads(),
             "system": platform.platform(),
+            "one_thread": probe_machine(),
         },
         "versions": {package: metadata.version(package) for package in packages},
         **content,
