@@ -3,7 +3,8 @@
 Same backbone, weights, 224 px and images as fitwell; all else is fastai's default (batch size 64, aug_transforms, one
 frozen and five unfrozen epochs, its head with concat pooling). Runs in an environment of its own (see README.md).
 
-    python benchmarks/peers/fastai_fine_tune.py SPLIT.csv RESULT.json [--seed 1] [--epochs 5] [--threads 2] [--channels-last]
+    python benchmarks/peers/fastai_fine_tune.py SPLIT.csv RESULT.json [--seed 1] [--epochs 5] [--threads 2]
+        [--channels-last]
 
 --channels-last changes rounding only and is not fastai's default: for runs whose scores count, not their seconds.
 """
