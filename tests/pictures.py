@@ -33,7 +33,12 @@ def tiny_recipe(**changes) -> Recipe:
             Phase(name="fine-tune", train=Stages(stages=1), epochs=3, learning_rate=3e-3, schedule="plateau"),
         ),
         "execution": Execution(
-            device="cpu", precision="float32", memory_format="channels_last", batch_size=8, workers=0
+            device="cpu",
+            precision="float32",
+            memory_format="channels_last",
+            batch_size=8,
+            engine="eager",
+            workers=0,
         ),
     }
     return Recipe(**{**settings, **changes})

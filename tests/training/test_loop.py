@@ -13,7 +13,6 @@ from fitwell.training.loss import weighted_cross_entropy
 from fitwell.training.observer import Action, EpochDone, StepDone
 from fitwell.training.optimizer import build_optimizer
 from fitwell.training.phase_data import PhaseData
-from fitwell.training.schedule import Schedule
 
 INPUTS = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.5], [0.0, 3.0], [4.0, -1.0]])
 LABELS = torch.tensor([0, 1, 0, 1, 0])
@@ -48,7 +47,6 @@ def work_on(network, phase, *, inputs=INPUTS, metric="log_loss", keep_best=lambd
         labels=LABELS,
         weights=torch.ones(5),
         val_labels=LABELS.numpy(),
-        schedule=Schedule(kind=phase.schedule, peak=phase.learning_rate, num_steps=2 * phase.epochs, warmup_steps=0),
         steps_per_epoch=2,
         first_epoch=0,
         keep_best=keep_best,

@@ -12,13 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fitwell.classifier import evaluate
 from fitwell.data.index import index_dataset
 from fitwell.errors import CheckpointError, DataError, RunError, RunLockedError, RunStopped
 from fitwell.files import read_json_lines, sha256_of_file
-from fitwell.recipe.schema import Execution, Phase
+from fitwell.recipe.schema import Execution, Phase, Stages
 from fitwell.run_folder import RunFolder
 from fitwell.training.checkpoint import load_checkpoint
-from fitwell.training.observer import Action, EpochDone, Extracted, PhaseEnded, StepDone, Validated
+from fitwell.training.observer import Action, EpochDone, Extracted, PhaseEnded, Searched, StepDone, Validated
 from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
 from pictures import tiny_recipe, write_pictures
@@ -97,9 +98,10 @@ def test_the_head_phase_leaves_the_backbone_as_it_was(new_run):
 
 
 @pytest.mark.parametrize("step", [1, 11, 12, 17, 24])
-def test_a_run_stopped_at_any_step_ends_with_the_same_weights(new_run, step):
+def test_a_run_stopped_at_any_step_ends_with_the_same_weights(new_run, step, own_cache):
     whole, stopped = new_run(), new_run()
     continue_run(whole)
+    shutil.rmtree(own_cache)
     with pytest.raises(RunStopped, match=r"(?s)stands checkpointed.*continue with: fitwell resume"):
         continue_run(stopped, observers=(stop_at(step),))
     assert stopped.read()["state"] == "interrupted"
@@ -114,9 +116,10 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_weights(new_run, step):
 
 
 @pytest.mark.parametrize("kind", [Extracted, Validated, EpochDone])
-def test_a_stop_between_steps_is_heard_too(new_run, kind):
+def test_a_stop_between_steps_is_heard_too(new_run, kind, own_cache):
     whole, stopped = new_run(), new_run()
     continue_run(whole)
+    shutil.rmtree(own_cache)
     with pytest.raises(RunStopped):
         continue_run(stopped, observers=(stop_at(None, kind),))
     continue_run(stopped)
@@ -131,6 +134,42 @@ def test_uncached_training_resumes_to_the_same_weights_too(new_run):
         continue_run(stopped, observers=(stop_at(11),))
     continue_run(stopped)
     assert whole.read()["plan"]["cache"]["views"] == 0
+    assert_equal_weights(whole, stopped)
+
+
+def test_a_run_that_finds_its_activations_kept_ends_with_the_same_weights(new_run):
+    first, second = new_run(), new_run()
+    continue_run(first)
+    told = []
+    continue_run(second, observers=(told.append,))
+    assert not [event for event in told if isinstance(event, Extracted)]
+    assert_equal_weights(first, second)
+
+
+SEARCH = (
+    Phase(name="head", train="head", epochs=2, learning_rate="search"),
+    Phase(name="fine-tune", train=Stages(stages=1), epochs=2, learning_rate=3e-3),
+)
+
+
+@pytest.mark.parametrize("cache", ["auto", "none"])
+def test_a_searched_head_is_the_one_that_val_was_told_of(new_run, cache):
+    execution = tiny_recipe().execution.model_copy(update={"cache": cache})
+    run = new_run(phases=SEARCH[:1], execution=execution)
+    continue_run(run)
+    record = run.read()
+    (epoch,) = [entry for entry in read_json_lines(run.history) if entry["kind"] == "epoch"]
+    values = [head["val_value"] for head in record["heads"]]
+    assert record["select"]["best"]["value"] == epoch["val"]["accuracy"] == max(values)
+    assert evaluate(run, "val")["metrics"]["accuracy"]["value"] == pytest.approx(max(values))
+
+
+def test_a_run_stopped_while_heads_are_searched_ends_with_the_same_weights(new_run):
+    whole, stopped = new_run(phases=SEARCH), new_run(phases=SEARCH)
+    continue_run(whole)
+    with pytest.raises(RunStopped):
+        continue_run(stopped, observers=(stop_at(None, Searched),))
+    continue_run(stopped)
     assert_equal_weights(whole, stopped)
 
 

@@ -26,18 +26,22 @@ class Compute:
     memory_format: str = "contiguous"
 
     def move(self, batch: Tensor) -> Tensor:
-        """Return `batch` on the device; pictures and maps (B, C, H, W) in the memory format."""
-        if batch.ndim == 4 and self.memory_format == "channels_last":
-            return batch.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        return batch.to(self.device, non_blocking=True)
+        """Return `batch` on the device as float32; pictures and maps (B, C, H, W) in the memory format."""
+        on_device = batch.to(self.device, non_blocking=True)  # before it widens: kept activations are float16
+        if batch.ndim == 4:
+            return on_device.to(torch.float32, memory_format=self._layout())
+        return on_device.to(torch.float32)
 
     def move_module(self, module: nn.Module) -> None:
         """Put the weights of `module` on the device, in the memory format."""
-        layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+        layout = self._layout()
         module.to(self.device)
         for parameter in module.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
+
+    def _layout(self) -> torch.memory_format:
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which products run in the precision."""

@@ -27,7 +27,7 @@ from fitwell.training.loss import weighted_cross_entropy
 from fitwell.training.observer import EpochDone, Observer, StepDone, StopAsked, Validated, notify
 from fitwell.training.optimizer import clip_gradients, set_learning_rate
 from fitwell.training.phase_data import PhaseData
-from fitwell.training.schedule import Schedule
+from fitwell.training.schedule import schedule_of
 
 FINITE_CHECK_STEPS = 50  # reading the loss makes an accelerator wait, so not every step
 
@@ -89,7 +89,6 @@ class PhaseWork:
     labels: Tensor
     weights: Tensor
     val_labels: NDArray[np.int64]
-    schedule: Schedule
     steps_per_epoch: int
     first_epoch: int
     keep_best: Callable[[], None]
@@ -112,16 +111,16 @@ def train_phase(
 
     Raises:
         RunError: when the loss is not finite; says between which steps it broke.
+        StopAsked: when an observer asked to stop in the middle of a pass over images.
     """
     phase, settings, last_finite_step = work.phase, work.recipe, progress.step
+    schedule = schedule_of(phase, work.steps_per_epoch)
     for epoch in range(progress.epoch, phase.epochs):
         work.network.train()
         started, seen_before = time.monotonic(), progress.num_seen
         for inputs, indices in work.data.train_batches(work.first_epoch + epoch, progress.batch):
             step_of_phase = epoch * work.steps_per_epoch + progress.batch
-            learning_rate = set_learning_rate(
-                optimizer, work.schedule.learning_rate(step_of_phase, progress.plateau_scale)
-            )
+            learning_rate = set_learning_rate(optimizer, schedule.learning_rate(step_of_phase, progress.plateau_scale))
             _seed_dropout(settings.seed * 1_000_003 + progress.step, work.compute.device)
             labels, weights = work.labels[indices].to(work.compute.device), work.weights[indices]
             with work.compute.autocast():
@@ -149,14 +148,10 @@ def train_phase(
             checkpoint(False)
 
         trained_seconds = time.monotonic() - started
-        try:
-            record = _validate(work, progress, optimizer, observers)
-        except StopAsked:
-            checkpoint(True)
-            return None
+        record = _validate(work, progress, optimizer, observers)
         record["seconds"] = {"train": trained_seconds, "val": time.monotonic() - started - trained_seconds}
         record["images_per_second"] = (progress.num_seen - seen_before) / trained_seconds
-        record["best"] = _judge(record["val"][settings.select.metric], work, progress)
+        record["best"] = judge_epoch(record["val"][settings.select.metric], work, progress)
         if record["best"]:
             work.keep_best()
         stop = notify(observers, EpochDone(record))
@@ -218,7 +213,7 @@ def _validate(
     }
 
 
-def _judge(value: float | None, work: PhaseWork, progress: Progress) -> bool:
+def judge_epoch(value: float | None, work: PhaseWork, progress: Progress) -> bool:
     """Update patience, plateau and best with the val `value`; return whether it is the run's best. NaN never is."""
     sign = 1.0 if higher_is_better(work.recipe.select.metric) else -1.0
     better = value is not None and (progress.phase_best is None or sign * value > sign * progress.phase_best)
@@ -244,6 +239,6 @@ def _require_finite(progress: Progress, last_finite_step: int, phase: Phase, lea
         f"[{last_finite_step}, {progress.step}] of phase {phase.name}, "
         f"at learning rate {max(learning_rate.values()):g}.",
         expected="a finite loss.",
-        fix=f"lower the rate tenfold: --phases.{phase.name}.learning_rate {phase.learning_rate / 10:g}. "
+        fix=f"lower the rate tenfold: --phases.{phase.name}.learning_rate {float(phase.learning_rate) / 10:g}. "
         "The last checkpoint and the best weights before these steps are kept.",
     )

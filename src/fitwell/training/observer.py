@@ -53,6 +53,15 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """The heads of a search were trained for `epoch` epochs; `value` is the best val metric so far, if any has one."""
+
+    phase: str
+    epoch: int
+    value: float | None
+
+
+@dataclass(frozen=True)
 class Validated:
     """`done` of `total` val images went through the network."""
 
@@ -76,7 +85,7 @@ class PhaseEnded:
     reason: str
 
 
-Event = PhaseStarted | Extracted | StepDone | Validated | EpochDone | PhaseEnded
+Event = PhaseStarted | Extracted | StepDone | Searched | Validated | EpochDone | PhaseEnded
 
 
 class Observer(Protocol):

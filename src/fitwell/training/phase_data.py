@@ -1,27 +1,25 @@
 """What a phase hands the loop: batches and the module they go through.
 
-Either images through the whole network, or activations through the blocks that train. The activations are computed
-once per image view, by the blocks that no phase of the run trains. The loop cannot tell the difference.
+Either images through the whole network, or kept activations through the blocks that train. The activations are
+those of the blocks that no phase of the run trains. The loop cannot tell the difference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
-import psutil
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fitwell.data.loader import ImageSource, epoch_batches, load_batches
 from fitwell.evaluation.predict import Batches, run_module
+from fitwell.model.activations import Activations, Extract, in_order, keep_activations
 from fitwell.model.compute import Compute
 from fitwell.model.network import Network
-
-EXTRACTION_BATCH = 32
-MEMORY_SHARE = 0.4  # of the free memory that cached activations may take
+from fitwell.store import Shelf
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,37 @@ class PhaseData:
     val_batches: Callable[[], Batches]
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """The first `boundary` blocks, which no phase of the run trains, and where their activations are kept.
+
+    Attributes:
+        views: pictures of each training image that the epochs take turns with; the first is the one that
+            evaluation sees, the others are augmented. Each is computed when an epoch first needs it.
+        on_batch: called with (images done, images to do) of a view; may raise to stop.
+    """
+
+    boundary: int
+    views: int
+    extract: Extract
+    shelf: Shelf
+    on_batch: Callable[[int, int], None]
+
+    def train(self, data: RunData, view: int) -> Activations:
+        """Return one view of the training images."""
+        source = replace(data.train, augmentation=None) if view == 0 else data.train
+        return self._keep(source, view, data.workers)
+
+    def val(self, data: RunData) -> Activations:
+        """Return the val images."""
+        return self._keep(data.val, 0, data.workers)
+
+    def _keep(self, source: ImageSource, view: int, workers: int) -> Activations:
+        return keep_activations(
+            source, view, shelf=self.shelf, extract=self.extract, workers=workers, on_batch=self.on_batch
+        )
+
+
 def image_phase_data(network: Network, data: RunData) -> PhaseData:
     """Give the phase images and the whole network."""
 
@@ -63,103 +92,60 @@ def image_phase_data(network: Network, data: RunData) -> PhaseData:
     return PhaseData(network, train_batches, val_batches)
 
 
-@dataclass(frozen=True)
-class ActivationCache:
-    """What flows out of the first `boundary` blocks, which no phase trains: one array per view of the images.
-
-    Attributes:
-        train: for every view (N, ...) float32. val: (M, ...) float32.
-    """
-
-    boundary: int
-    train: tuple[Tensor, ...]
-    val: Tensor
-
-
-def fill_cache(
-    network: Network,
-    data: RunData,
-    compute: Compute,
-    *,
-    boundary: int,
-    views: int,
-    on_batch: Callable[[int, int], None],
-) -> ActivationCache:
-    """Run every image view through the first `boundary` blocks, once for the whole run.
-
-    Args:
-        on_batch: called with (views done, views in all) after each batch; may raise to stop.
-    """
-    network.eval()
-    extract = _Extractor(network.prefix(boundary), data, compute, on_batch, views * len(data.train) + len(data.val))
-    return ActivationCache(boundary, tuple(extract(data.train, view) for view in range(views)), extract(data.val, 0))
-
-
-def cached_phase_data(network: Network, data: RunData, compute: Compute, cache: ActivationCache) -> PhaseData:
+def cached_phase_data(network: Network, data: RunData, compute: Compute, frozen: Frozen) -> PhaseData:
     """Give the phase activations at its own boundary, and the blocks and the head that follow."""
-    boundary, views = network.boundary(), len(cache.train)
-    network.eval()
-    between = network.between(cache.boundary, boundary)
-    train = [_forward(between, activations, compute) for activations in cache.train]
-    val = _forward(between, cache.val, compute)
+    boundary = network.boundary()
+    between = network.between(frozen.boundary, boundary)
 
+    @cache
+    def train(view: int) -> Activations | Tensor:
+        return _forward(between, frozen.train(data, view), compute)
+
+    @cache
+    def val() -> Activations | Tensor:
+        return _forward(between, frozen.val(data), compute)
+
+    return _kept_phase_data(network.tail(boundary), data, lambda epoch: train(epoch % frozen.views), val)
+
+
+def feature_phase_data(network: Network, data: RunData, compute: Compute) -> PhaseData:
+    """Give a head phase the features of every image as evaluation sees it, computed now and held in memory."""
+
+    @cache
+    def features(source: ImageSource) -> Tensor:
+        batches = load_batches(source, in_order(len(source)), epoch=0, workers=data.workers)
+        return run_module(network.backbone.eval(), batches, len(source), compute)
+
+    train = replace(data.train, augmentation=None)
+    return _kept_phase_data(
+        network.tail(network.boundary()), data, lambda epoch: features(train), lambda: features(data.val)
+    )
+
+
+def _kept_phase_data(
+    module: nn.Module,
+    data: RunData,
+    train: Callable[[int], Activations | Tensor],
+    val: Callable[[], Activations | Tensor],
+) -> PhaseData:
     def train_batches(epoch: int, skip: int) -> Batches:
         batches = epoch_batches(len(data.train), data.batch_size, seed=data.seed, epoch=epoch)
-        return _gather(train[epoch % views], batches[skip:])
+        return _gather(train(epoch), batches[skip:])
 
     def val_batches() -> Batches:
-        return _gather(val, in_order(len(data.val)))
+        return _gather(val(), in_order(len(data.val)))
 
-    return PhaseData(network.tail(boundary), train_batches, val_batches)
-
-
-def affordable_views(network: Network, data: RunData, *, boundary: int, asked: int, free_bytes: int) -> int:
-    """Return how many of the `asked` views fit into `MEMORY_SHARE` of `free_bytes`; 0 when not even one does."""
-    size, device = data.train.preprocessing.size, next(network.parameters()).device
-    network.eval()
-    with torch.inference_mode():
-        example = network.prefix(boundary)(torch.zeros((1, 3, size, size), device=device))
-    bytes_per_image = example[0].numel() * 4  # kept as float32
-    budget = int(MEMORY_SHARE * free_bytes) - bytes_per_image * len(data.val)
-    return int(max(0, min(asked, budget // (bytes_per_image * len(data.train)))))
+    return PhaseData(module, train_batches, val_batches)
 
 
-def free_memory_bytes() -> int:
-    """Return the memory that the system could hand out now, its file cache included."""
-    return int(psutil.virtual_memory().available)
-
-
-def in_order(num_images: int, batch_size: int = EXTRACTION_BATCH) -> list[NDArray[np.int64]]:
-    """Return the indices 0 .. num_images - 1 in batches."""
-    return [np.arange(start, min(start + batch_size, num_images)) for start in range(0, num_images, batch_size)]
-
-
-@dataclass
-class _Extractor:
-    prefix: nn.Module
-    data: RunData
-    compute: Compute
-    on_batch: Callable[[int, int], None]
-    total: int
-    done: int = 0
-
-    def __call__(self, source: ImageSource, view: int) -> Tensor:
-        batches = load_batches(source, in_order(len(source)), epoch=view, workers=self.data.workers)
-        return run_module(self.prefix, self._counted(batches), len(source), self.compute)
-
-    def _counted(self, batches: Batches) -> Batches:
-        for inputs, indices in batches:
-            yield inputs, indices
-            self.done += len(indices)
-            self.on_batch(self.done, self.total)
-
-
-def _forward(module: nn.Sequential, activations: Tensor, compute: Compute) -> Tensor:
+def _forward(module: nn.Sequential, activations: Activations, compute: Compute) -> Activations | Tensor:
     if len(module) == 0:
         return activations
-    return run_module(module, _gather(activations, in_order(len(activations))), len(activations), compute)
+    return run_module(module.eval(), _gather(activations, in_order(len(activations))), len(activations), compute)
 
 
-def _gather(activations: Tensor, batches: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
+def _gather(
+    activations: Activations | Tensor, batches: Sequence[NDArray[np.int64]]
+) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
     for indices in batches:
-        yield activations[torch.from_numpy(indices)], indices
+        yield activations[indices], indices

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fitwell.recipe.schema import Phase
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -31,3 +33,13 @@ class Schedule:
             done = (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps)
             return self.peak * 0.5 * (1 + math.cos(math.pi * done))
         return self.peak * plateau_scale
+
+
+def schedule_of(phase: Phase, steps_per_epoch: int) -> Schedule:
+    """Return the schedule of a `phase` that names its learning rate."""
+    return Schedule(
+        kind=phase.schedule,
+        peak=float(phase.learning_rate),
+        num_steps=phase.epochs * steps_per_epoch,
+        warmup_steps=round(phase.warmup_epochs * steps_per_epoch),
+    )

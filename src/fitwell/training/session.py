@@ -28,6 +28,7 @@ from fitwell.model.weights import load_backbone
 from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
 from fitwell.recipe.schema import Phase, Recipe
 from fitwell.run_folder import RunFolder
+from fitwell.training.cache_plan import CachePlan, freeze, open_store, plan_cache
 from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
 from fitwell.training.history import forget_after, recording_history, recording_tensorboard
 from fitwell.training.loop import PhaseWork, Progress, train_phase
@@ -35,19 +36,17 @@ from fitwell.training.loss import balanced_class_weights
 from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, StopAsked, notify
 from fitwell.training.optimizer import build_optimizer
 from fitwell.training.phase_data import (
-    ActivationCache,
+    Frozen,
     PhaseData,
     RunData,
-    affordable_views,
     cached_phase_data,
-    fill_cache,
-    free_memory_bytes,
+    feature_phase_data,
     image_phase_data,
 )
 from fitwell.training.plan import plan_execution
 from fitwell.training.prepare import preprocessing_of
 from fitwell.training.progress import recording_log
-from fitwell.training.schedule import Schedule
+from fitwell.training.search_phase import search_phase
 from fitwell.training.signals import StopRequest, stopping_on_signals
 
 CHECKPOINT_SECONDS = 30.0
@@ -111,7 +110,8 @@ class _Session:
         self._best_weights: dict[str, Tensor] | None = load_best(run) if self.progress.best else None
         self._best_is_saved = True
         self._optimizer_state = None
-        self._cache: ActivationCache | None = None
+        self._frozen: Frozen | None = None
+        self._store = open_store(self.recipe.limits)
         if checkpoint is not None:
             self.network.load_state_dict(checkpoint["network"])
             self._optimizer_state = checkpoint["optimizer"]
@@ -133,11 +133,7 @@ class _Session:
         total, trained = count_parameters(self.network)
         trains = f"{trained:,} of {total:,} parameters"
         notify(self.observers, PhaseStarted(phase.name, trains, phase.epochs, steps_per_epoch, self.progress.step))
-        try:
-            data = self._phase_data(phase)
-        except StopAsked:
-            return None
-        work = self._work(phase, index, data, steps_per_epoch)
+        work = self._work(phase, index, self._phase_data(phase), steps_per_epoch)
 
         def checkpoint(now: bool) -> None:
             due = time.monotonic() - self._last_checkpoint >= self._checkpoint_seconds
@@ -145,13 +141,26 @@ class _Session:
                 self._save(optimizer.state_dict())
 
         try:
-            reason = train_phase(work, self.progress, optimizer, observers=self.observers, checkpoint=checkpoint)
-        except DataError:
+            reason = (
+                self._search(work)
+                if phase.learning_rate == "search"
+                else train_phase(work, self.progress, optimizer, observers=self.observers, checkpoint=checkpoint)
+            )
+        except StopAsked:
+            checkpoint(True)
+            return None
+        except (DataError, ResourceError):
             checkpoint(True)
             raise
         if reason is not None and self._best_weights is not None:
             self.network.load_state_dict(self._best_weights)
             self.compute.move_module(self.network)
+        return reason
+
+    def _search(self, work: PhaseWork) -> str:
+        weights = torch.from_numpy(self._image_weights()).float()
+        reason, heads = search_phase(work, self.progress, weights, observers=self.observers)
+        self.run.update(heads=heads)
         return reason
 
     def finish(self) -> None:
@@ -187,6 +196,7 @@ class _Session:
                 preprocessing=preprocessing,
                 augmentation=_augmentation(self.recipe) if split == "train" else None,
                 seed=self.recipe.seed,
+                sha256s=tuple(self._part(split)["sha256"]),
             )
             for split in ("train", "val")
         }
@@ -196,39 +206,27 @@ class _Session:
         )
 
     def _phase_data(self, phase: Phase) -> PhaseData:
-        boundary, views = self._cache_plan()
+        plan = self._cache_plan()
         set_trainable(self.network, phase.train)
-        if views == 0 or self.network.boundary() == 0:
+        if plan.views == 0 and phase.learning_rate == "search":
+            return feature_phase_data(self.network, self._data, self.compute)
+        if plan.views == 0 or self.network.boundary() == 0:
             return image_phase_data(self.network, self._data)
 
         def on_batch(done: int, total: int) -> None:
-            if notify(self.observers, Extracted(phase.name, done, total)):
+            if notify(self.observers, Extracted(self.recipe.phases[self.progress.phase].name, done, total)):
                 raise StopAsked
 
-        if self._cache is None:
-            self._cache = fill_cache(
-                self.network, self._data, self.compute, boundary=boundary, views=views, on_batch=on_batch
-            )
-        return cached_phase_data(self.network, self._data, self.compute, self._cache)
+        if self._frozen is None:
+            self._frozen = freeze(self.network, self.recipe, plan, self._store, on_batch)
+        return cached_phase_data(self.network, self._data, self.compute, self._frozen)
 
-    def _cache_plan(self) -> tuple[int, int]:
-        """Return how many blocks no cached phase trains, and the views kept, 0 for none; decided once per run."""
+    def _cache_plan(self) -> CachePlan:
         plan: dict[str, Any] = self.run.read()["plan"]
         if "cache" not in plan:
-            boundaries = []
-            for phase in self.recipe.phases:
-                set_trainable(self.network, phase.train)
-                boundaries.append(self.network.boundary())
-            boundary = min((found for found in boundaries if found > 0), default=0)
-            asked = min(int(self.recipe.augment.views), max(phase.epochs for phase in self.recipe.phases))
-            views = 0
-            if boundary > 0 and self.recipe.execution.cache == "auto":
-                views = affordable_views(
-                    self.network, self._data, boundary=boundary, asked=asked, free_bytes=free_memory_bytes()
-                )
-            plan["cache"] = {"boundary": boundary, "views": views, "asked_views": asked}
+            plan["cache"] = plan_cache(self.network, self.recipe, self._data, self._store.cap_bytes).record()
             self.run.update(plan=plan)
-        return plan["cache"]["boundary"], plan["cache"]["views"]
+        return CachePlan(**plan["cache"])
 
     def _work(self, phase: Phase, index: int, data: PhaseData, steps_per_epoch: int) -> PhaseWork:
         train_labels, val_labels = self._labels("train"), self._labels("val")
@@ -242,12 +240,6 @@ class _Session:
             labels=torch.from_numpy(train_labels),
             weights=torch.from_numpy(self._weights(train_labels)),
             val_labels=val_labels,
-            schedule=Schedule(
-                kind=phase.schedule,
-                peak=phase.learning_rate,
-                num_steps=phase.epochs * steps_per_epoch,
-                warmup_steps=round(phase.warmup_epochs * steps_per_epoch),
-            ),
             steps_per_epoch=steps_per_epoch,
             first_epoch=sum(earlier.epochs for earlier in self.recipe.phases[:index]),
             keep_best=self._keep_best,
@@ -255,13 +247,16 @@ class _Session:
 
     def _weights(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return class weight times image weight (N,) of the training images, with mean 1."""
-        weights = np.ones(len(labels))
+        weights = self._image_weights()
         if self.recipe.balance.class_weights == "balanced":
-            weights = balanced_class_weights(labels, len(self.classes))[labels]
-        train = self._part("train")
-        if "weight" in train:
-            weights = weights * train["weight"].to_numpy(dtype=np.float64)
+            weights = weights * balanced_class_weights(labels, len(self.classes))[labels]
         return np.asarray(weights / weights.mean(), dtype=np.float32)
+
+    def _image_weights(self) -> NDArray[np.float64]:
+        """Return the weights (N,) that the table gives the training images, with mean 1."""
+        train = self._part("train")
+        weights = train["weight"].to_numpy(dtype=np.float64) if "weight" in train else np.ones(len(train))
+        return np.asarray(weights / weights.mean())
 
     def _keep_best(self) -> None:
         self._best_weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}

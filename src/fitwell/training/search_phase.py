@@ -1,0 +1,118 @@
+"""A head phase whose learning rate is `search`: many heads are trained at once, and val chooses one of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fitwell.evaluation.metrics import all_metrics, recall_per_class, softmax
+from fitwell.training.head_search import HeadData, HeadSearchResult, HeadSetting, default_settings, search_heads
+from fitwell.training.loop import PhaseWork, Progress, judge_epoch
+from fitwell.training.observer import EpochDone, Observer, Searched, StopAsked, notify
+
+
+def search_phase(
+    work: PhaseWork, progress: Progress, image_weights: Tensor, *, observers: Sequence[Observer]
+) -> tuple[str, list[dict[str, Any]]]:
+    """Give the network the best of many heads; return why the phase ended, and what became of every head.
+
+    It takes seconds, so a resume starts it anew; the result is the same.
+
+    Args:
+        work: its data gives features (B, D) and, as the module, the head.
+        image_weights: (N,) float32 with mean 1, without class weights.
+
+    Raises:
+        RunError: when no head has a val number.
+        StopAsked: when an observer asked to stop.
+    """
+    phase, metric = work.phase, work.recipe.select.metric
+    started = time.monotonic()
+
+    def on_epoch(epoch: int, value: float | None) -> None:
+        if notify(observers, Searched(phase.name, epoch, value)):
+            raise StopAsked
+
+    data = HeadData(
+        train_views=[_in_order(work.data.train_batches(0, 0), len(work.labels))],
+        train_labels=work.labels,
+        image_weights=image_weights,
+        val_features=_in_order(work.data.val_batches(), len(work.val_labels)),
+        val_labels=torch.from_numpy(work.val_labels),
+        num_classes=len(work.classes),
+    )
+    result = search_heads(
+        data,
+        default_settings(),
+        epochs=phase.epochs,
+        batch_size=int(work.recipe.execution.batch_size),
+        metric=metric,
+        seed=work.recipe.seed,
+        on_epoch=on_epoch,
+    )
+    linear = _linear(work.network.head)
+    with torch.no_grad():
+        linear.weight.copy_(result.weight)
+        linear.bias.copy_(result.bias)
+    progress.epoch, progress.step = phase.epochs - 1, progress.step + phase.epochs * work.steps_per_epoch
+    record = _record(work, progress, data, result)
+    record["seconds"] = {"train": time.monotonic() - started, "val": 0.0}
+    record["images_per_second"] = len(work.labels) * phase.epochs * len(result.table) / record["seconds"]["train"]
+    record["best"] = judge_epoch(record["val"][metric], work, progress)
+    if record["best"]:
+        work.keep_best()
+    notify(observers, EpochDone(record))
+    return f"chose one of {len(result.table)} heads by val {metric}: {_describe(result)}", result.table
+
+
+def _in_order(batches: Iterator[tuple[Tensor, NDArray[np.int64]]], num_images: int) -> Tensor:
+    """Return (N, D) float32 by the number of the image."""
+    features: Tensor | None = None
+    for inputs, indices in batches:
+        if features is None:
+            features = torch.empty(num_images, inputs.shape[1])
+        features[torch.from_numpy(indices)] = inputs.float()
+    if features is None:
+        raise ValueError("a head search got no images; expected at least one batch.")
+    return features
+
+
+def _linear(head: nn.Module) -> nn.Linear:
+    (linear,) = (layer for layer in head.modules() if isinstance(layer, nn.Linear))
+    return linear
+
+
+def _record(work: PhaseWork, progress: Progress, data: HeadData, result: HeadSearchResult) -> dict[str, Any]:
+    """Return the epoch record of the chosen head."""
+    train, val = (
+        softmax((features @ result.weight.T + result.bias).numpy())
+        for features in (data.train_views[0], data.val_features)
+    )
+    on_train = all_metrics(train, work.labels.numpy())
+    rate = result.setting.learning_rate if isinstance(result.setting, HeadSetting) else None
+    return {
+        "kind": "epoch",
+        "phase": work.phase.name,
+        "epoch": progress.epoch + 1,
+        "step": progress.step,
+        "train": {"loss": on_train["log_loss"], "accuracy": on_train["accuracy"]},
+        "val": all_metrics(val, work.val_labels),
+        "val_per_class": dict(zip(work.classes, recall_per_class(val, work.val_labels), strict=True)),
+        "learning_rate": {"head": rate},
+    }
+
+
+def _describe(result: HeadSearchResult) -> str:
+    setting = result.setting
+    if isinstance(setting, HeadSetting):
+        return (
+            f"learning rate {setting.learning_rate:g}, weight decay {setting.weight_decay:g}, "
+            f"label smoothing {setting.label_smoothing:g}, after {result.epoch} epochs"
+        )
+    return f"{setting.kind} regression of strength {setting.strength:g}"
