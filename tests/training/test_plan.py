@@ -1,15 +1,18 @@
 import pytest
 import torch
 
+from fitwell.data.index import index_dataset
 from fitwell.errors import UsageError
-from fitwell.model.compute import Compute
+from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone
-from fitwell.recipe.schema import Execution, Images, Recipe
+from fitwell.recipe.schema import Augment, Execution, Images, Model, Phase, Recipe, Stages
 from fitwell.training import plan
-from fitwell.training.plan import Candidate, plan_execution
+from fitwell.training.figures import Figure
+from fitwell.training.plan import Extraction, choose, explain_plan, find_extraction, plan_execution
+from fitwell.training.prepare import prepare_run
 
-PLAIN = Compute("cpu", "float32", "contiguous")
-FASTER = Compute("cpu", "float32", "channels_last")
+PLAIN = Figure(value="contiguous", images_per_second=10.0, agreement=1.0, error=0.0)
+FIXED = {"device": "cpu", "precision": "float32", "memory_format": "contiguous", "batch_size": 8, "workers": 3}
 
 
 def network():
@@ -21,28 +24,39 @@ def recipe(**execution):
     return Recipe(images=Images(size=32), execution=Execution(**execution))
 
 
+def reason_of(planned, setting):
+    (entry,) = [entry for entry in planned.resolved if entry.key == f"execution.{setting}"]
+    return entry.reason
+
+
 def test_everything_auto_is_measured_filled_and_explained():
     planned, candidates = plan_execution(network(), recipe(batch_size=8))
     execution = planned.execution
     assert execution.device in ("cpu", "cuda:0", "mps")
-    assert execution.precision in ("float32", "bfloat16")
-    assert execution.memory_format in ("contiguous", "channels_last")
+    assert execution.engine == "eager"
     assert [entry.key for entry in planned.resolved] == [
         "execution.device",
         "execution.memory_format",
         "execution.precision",
+        "execution.engine",
         "execution.workers",
     ]
-    assert [entry["memory_format"] for entry in candidates[:2]] == ["contiguous", "channels_last"]
-    assert candidates[3]["precision"] == "bfloat16"
-    assert all(entry["images_per_second"] > 0 for entry in candidates)
+    assert [(each["setting"], each["value"]) for each in candidates] == [
+        ("memory_format", "contiguous"),
+        ("memory_format", "channels_last"),
+        ("precision", "float32"),
+        ("precision", "bfloat16"),
+    ]
+    assert all(each["images_per_second"] > 0 for each in candidates)
+    chosen = {each["setting"]: each["value"] for each in candidates if each["chosen"]}
+    assert chosen == {"memory_format": execution.memory_format, "precision": execution.precision}
     assert candidates[0]["agreement"] == pytest.approx(1.0)
-    assert "images/s" in planned.resolved[1].reason
+    assert reason_of(planned, "memory_format").startswith("measured: contiguous ")
 
 
 def test_what_was_asked_for_is_neither_measured_nor_changed():
-    asked = recipe(device="cpu", precision="float32", memory_format="contiguous", batch_size=8, workers=3)
-    planned, candidates = plan_execution(network(), asked)
+    asked = recipe(**FIXED, engine="eager")
+    planned, candidates = plan_execution(network(), asked, extraction=Extraction(3, 1, 10**9))
     assert planned == asked
     assert candidates == []
 
@@ -52,17 +66,104 @@ def test_an_absent_device_is_an_error():
         plan_execution(network(), recipe(device="cuda:99"))
 
 
+def test_without_anything_to_extract_no_engine_is_measured():
+    planned, candidates = plan_execution(network(), recipe(**FIXED))
+    assert planned.execution.engine == "eager"
+    assert reason_of(planned, "engine") == "the run computes nothing once for all epochs"
+    assert candidates == []
+
+
+def test_an_engine_is_not_built_for_a_handful_of_images():
+    planned, candidates = plan_execution(network(), recipe(**FIXED), extraction=Extraction(3, 1, 10))
+    assert planned.execution.engine == "eager"
+    assert "too little to repay another engine" in reason_of(planned, "engine")
+    assert candidates == []
+
+
+def test_engines_that_agree_are_measured_for_many_images(monkeypatch):
+    monkeypatch.setitem(plan.BUILD_SECONDS, "compiled", float("inf"))
+    planned, candidates = plan_execution(network(), recipe(**FIXED), extraction=Extraction(3, 1, 10**9))
+    assert [each["value"] for each in candidates] == ["eager", "onnxruntime", "openvino"]
+    assert all(each["setting"] == "engine" and each["problem"] == "" for each in candidates)
+    assert all(each["agreement"] > 0.99999 and each["error"] < 1e-4 for each in candidates)
+    assert planned.execution.engine in ("eager", "onnxruntime", "openvino")
+    assert reason_of(planned, "engine").startswith("measured: eager ")
+
+
+def test_a_second_run_measures_nothing_and_decides_the_same(tmp_path, monkeypatch):
+    monkeypatch.setitem(plan.BUILD_SECONDS, "compiled", float("inf"))
+    asked, extraction, plans = recipe(batch_size=8), Extraction(3, 1, 10**9), tmp_path / "plans.json"
+    first, candidates = plan_execution(network(), asked, extraction=extraction, plans=plans)
+    kept = plans.read_bytes()
+    second, remembered = plan_execution(network(), asked, extraction=extraction, plans=plans)
+    assert plans.read_bytes() == kept
+    assert second.execution == first.execution
+    assert remembered == candidates
+    for setting in ("memory_format", "precision", "engine"):
+        assert "on this machine: " in reason_of(second, setting)
+
+
 @pytest.mark.parametrize(
-    ("rate", "agreement", "chosen", "reason"),
+    ("others", "chosen", "reason"),
     [
-        (20.0, 0.9999, FASTER, "channels_last 20.0 images/s, contiguous 10.0, ratio 2.00"),
-        (10.2, 1.0, PLAIN, "1.05 is needed"),
-        (99.0, 0.99, PLAIN, "agree only to cosine 0.9900"),
-        (99.0, float("nan"), PLAIN, "agree only to cosine nan"),
+        (
+            [("channels_last", 20.0, 0.9999, 0.0)],
+            "channels_last",
+            "contiguous 10.0 images/s, channels_last 20.0 images/s",
+        ),
+        ([("channels_last", 10.2, 1.0, 0.0)], "contiguous", "1.05 times as fast is needed to leave contiguous"),
+        ([("channels_last", 99.0, 0.99, 0.0)], "contiguous", "channels_last agree only to cosine 0.9900"),
+        ([("channels_last", 99.0, 1.0, 0.5)], "contiguous", "channels_last is wrong by 50.0% of the largest"),
+        (
+            [("a", 20.0, 1.0, 0.0), ("b", 30.0, 1.0, 0.0), ("c", 40.0, 0.5, 0.0)],
+            "b",
+            "of c agree only to cosine 0.5000",
+        ),
     ],
 )
-def test_a_candidate_must_be_clearly_faster_and_agree(rate, agreement, chosen, reason):
-    pair = [Candidate(PLAIN, 10.0, 1.0), Candidate(FASTER, rate, agreement)]
-    compute, why = plan._choose(pair, "memory_format")
-    assert compute == chosen
+def test_a_candidate_must_be_clearly_faster_and_agree(others, chosen, reason):
+    names = ("value", "images_per_second", "agreement", "error")
+    figures = [PLAIN, *(Figure(**dict(zip(names, other, strict=True))) for other in others)]
+    value, why = choose(figures)
+    assert value == chosen
     assert reason in why
+
+
+def test_a_candidate_that_cannot_run_is_told_without_figures():
+    assert choose([PLAIN, Figure(value="openvino", problem="it cannot run.")]) == (
+        "contiguous",
+        "contiguous 10.0 images/s; it cannot run.",
+    )
+
+
+HEAD = Phase(name="head", train="head", epochs=3, learning_rate=0.1)
+TAIL = Phase(name="tail", train=Stages(stages=1), epochs=5, learning_rate=0.1)
+ALL = Phase(name="all", train="all", epochs=9, learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("phases", "cache", "expected"),
+    [
+        ((HEAD,), "auto", ("all", 3 * 10 + 4)),
+        ((HEAD, TAIL), "auto", ("tail", 4 * 10 + 4)),
+        ((HEAD, ALL), "auto", ("all", 4 * 10 + 4)),
+        ((ALL,), "auto", None),
+        ((HEAD,), "none", None),
+    ],
+)
+def test_what_no_phase_trains_is_computed_once_for_every_view(phases, cache, expected):
+    net = network()
+    asked = Recipe(phases=phases, augment=Augment(views=4), execution=Execution(cache=cache))
+    found = find_extraction(net, asked, num_train=10, num_val=4)
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    set_trainable(net, Stages(stages=1))
+    boundaries = {"all": len(net.backbone), "tail": net.boundary()}
+    assert (found and (found.boundary, found.num_images)) == (expected and (boundaries[expected[0]], expected[1]))
+
+
+def test_a_run_that_is_not_started_is_planned_like_one_that_is(pictures):
+    asked = Recipe(model=Model(backbone="test_efficientnet", weights="none"), images=Images(size=32))
+    prepared = prepare_run(index_dataset(pictures), asked)
+    planned, candidates = explain_plan(prepared, plans=None)
+    assert "too little to repay another engine" in reason_of(planned, "engine")
+    assert [each["setting"] for each in candidates] == ["memory_format"] * 2 + ["precision"] * 2

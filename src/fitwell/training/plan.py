@@ -1,10 +1,16 @@
-"""The execution plan: device, memory format and precision, measured on this machine and model, not assumed."""
+"""The execution plan: device, memory format, precision and engine, measured on this machine and model, not assumed."""
 
 from __future__ import annotations
 
 import os
-import time
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,99 +19,199 @@ from torch.nn import functional as F
 
 from fitwell.device import choose_device
 from fitwell.model.compute import Compute
-from fitwell.model.network import Network
-from fitwell.recipe.schema import Execution, Recipe, Resolution
+from fitwell.model.engine import available_engines, build_engine
+from fitwell.model.freeze import set_trainable
+from fitwell.model.network import Network, build_network
+from fitwell.model.weights import load_backbone
+from fitwell.recipe.schema import Recipe, Resolution
+from fitwell.training.figures import Figure, KeptFigures, race
+from fitwell.training.prepare import PreparedRun
 
-PROBE_IMAGES = 4
-PROBE_SECONDS = 6.0  # of one comparison; a slow network gets fewer rounds, not a longer wait
-PROBE_ROUNDS = 5
+TRAINING_IMAGES = 4  # of a probe
+EXTRACTION_IMAGES = 8
 NEEDED_GAIN = 1.05  # a candidate within the noise of the plain choice is not worth leaving it
-NEEDED_AGREEMENT = 0.999  # cosine of the features with those in float32
+BUILD_SECONDS = {"compiled": 60.0, "onnxruntime": 2.0, "openvino": 2.0}
+VERSIONED = ("fitwell", "torch", "timm", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One measured way to compute: images a second of a forward pass plus a training step."""
+class Extraction:
+    """What a run computes once with frozen blocks.
 
-    compute: Compute
-    images_per_second: float
-    agreement: float
+    Attributes:
+        boundary: how many leading blocks of the backbone; at least 1.
+        views: pictures that are made of each training image.
+        num_images: pictures that go through the blocks in all.
+    """
 
-    def record(self) -> dict[str, Any]:
-        """Return what run.json keeps of it."""
-        return {
-            "precision": self.compute.precision,
-            "memory_format": self.compute.memory_format,
-            "images_per_second": round(self.images_per_second, 2),
-            "agreement": round(self.agreement, 6),
-        }
+    boundary: int
+    views: int
+    num_images: int
 
 
-def plan_execution(network: Network, recipe: Recipe) -> tuple[Recipe, list[dict[str, Any]]]:
+def plan_execution(
+    network: Network, recipe: Recipe, *, extraction: Extraction | None = None, plans: Path | None = None
+) -> tuple[Recipe, list[dict[str, Any]]]:
     """Fill every `auto` left in `recipe.execution`; return the recipe and each candidate's figures.
+
+    Args:
+        extraction: None when the run extracts nothing; else the engine for it is measured too.
+        plans: file that keeps figures for later runs on this machine.
 
     Raises:
         UsageError: when the asked device is not there.
     """
     asked = recipe.execution
-    device, device_reason = choose_device(asked.device)
-    compute = Compute(device, *(_plain(value, plain) for value, plain in _asked_computation(asked)))
-    reasons = {"device": device_reason, "workers": "one for every two cores; the result is the same for any number"}
-    images = torch.randn(PROBE_IMAGES, 3, int(recipe.images.size), int(recipe.images.size))
-    measured: list[Candidate] = []
-    for key, faster in (("memory_format", "channels_last"), ("precision", "bfloat16")):
-        if getattr(asked, key) == "auto":
-            pair = _compare(network, images, [compute, replace(compute, **{key: faster})])
-            measured += pair
-            compute, reasons[key] = _choose(pair, key)
-    workers = (os.cpu_count() or 1) // 2 if asked.workers == "auto" else asked.workers
+    device, reason = choose_device(asked.device)
+    planner = _Planner(network, int(recipe.images.size), KeptFigures(plans, _machine(recipe, device)))
+    planner.reasons["device"] = reason
+    compute = planner.compute(asked.memory_format, asked.precision, device)
+    engine = planner.engine(compute, extraction) if asked.engine == "auto" else asked.engine
+    planner.reasons["workers"] = "one for every two cores; the result is the same for any number"
     used = {
         "device": device,
         "memory_format": compute.memory_format,
         "precision": compute.precision,
-        "workers": workers,
+        "engine": engine,
+        "workers": (os.cpu_count() or 1) // 2 if asked.workers == "auto" else asked.workers,
     }
     resolutions = tuple(
-        Resolution(key=f"execution.{key}", asked="auto", used=value, reason=reasons[key])
+        Resolution(key=f"execution.{key}", asked="auto", used=value, reason=planner.reasons[key])
         for key, value in used.items()
         if getattr(asked, key) == "auto"
     )
     planned = recipe.model_copy(
         update={"execution": asked.model_copy(update=used), "resolved": recipe.resolved + resolutions}
     )
-    return planned, [candidate.record() for candidate in measured]
+    return planned, planner.candidates
 
 
-def _asked_computation(asked: Execution) -> tuple[tuple[str, str], tuple[str, str]]:
-    return (asked.precision, "float32"), (asked.memory_format, "contiguous")
+def explain_plan(prepared: PreparedRun, plans: Path | None) -> tuple[Recipe, list[dict[str, Any]]]:
+    """Plan a run that is not started, as `plan_execution` does it for one that is."""
+    recipe, counts = prepared.recipe, prepared.images["split"].value_counts()
+    backbone = load_backbone(recipe.model.backbone, recipe.model.weights)
+    network = build_network(backbone, len(prepared.classes), recipe.model.head.dropout)
+    extraction = find_extraction(network, recipe, int(counts["train"]), int(counts["val"]))
+    return plan_execution(network, recipe, extraction=extraction, plans=plans)
+
+
+def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: int) -> Extraction | None:
+    """Return what the phases of `recipe` let a run compute once, or None; the network is left trainable as a whole."""
+    boundaries = []
+    for phase in recipe.phases:
+        set_trainable(network, phase.train)
+        boundaries.append(network.boundary())
+    set_trainable(network, "all")
+    boundary = min((found for found in boundaries if found > 0), default=0)
+    if boundary == 0 or recipe.execution.cache == "none":
+        return None
+    views = min(int(recipe.augment.views), max(phase.epochs for phase in recipe.phases))
+    return Extraction(boundary, views, views * num_train + num_val)
+
+
+class _Planner:
+    """Decides one setting after the other, each on top of those before it."""
+
+    def __init__(self, network: Network, image_size: int, kept: KeptFigures) -> None:
+        self.candidates: list[dict[str, Any]] = []
+        self.reasons: dict[str, str] = {}
+        self._network = network
+        self._image_size = image_size
+        self._kept = kept
+
+    def compute(self, memory_format: str, precision: str, device: str) -> Compute:
+        """Return how to compute; what is `auto` is measured with a forward pass and a training step."""
+        plain = Compute(device, _plain(precision, "float32"), _plain(memory_format, "contiguous"))
+        if memory_format == "auto":
+            plain = self._faster(plain, "memory_format", "channels_last")
+        return self._faster(plain, "precision", "bfloat16") if precision == "auto" else plain
+
+    def engine(self, compute: Compute, extraction: Extraction | None) -> str:
+        """Return what runs the frozen blocks; an engine whose building would not be repaid is not tried."""
+        if extraction is None:
+            self.reasons["engine"] = "the run computes nothing once for all epochs"
+            return "eager"
+        prefix = self._network.prefix(extraction.boundary)
+        images = self._images(EXTRACTION_IMAGES)
+
+        @cache
+        def make_ready(name: str) -> Callable[[], Tensor]:
+            compute.move_module(prefix)
+            return partial(build_engine(name, prefix, compute, self._image_size), images)
+
+        question = {
+            "boundary": extraction.boundary,
+            "memory_format": compute.memory_format,
+            "precision": compute.precision,
+        }
+        (eager,), _ = self._kept.recall(
+            {**question, "engine": ["eager"]}, lambda: race(["eager"], make_ready, len(images), rounds=1)
+        )
+        seconds = extraction.num_images / eager.images_per_second
+        # Twice, because an engine that is twice as fast saves half of the time.
+        worth = [name for name in available_engines(compute.device) if seconds > 2 * BUILD_SECONDS.get(name, 0)]
+        if worth == ["eager"]:
+            self.reasons["engine"] = f"eager extracts all in about {seconds:.1f} s, too little to repay another engine"
+            return "eager"
+        return self._choose("engine", worth, make_ready, len(images), question)
+
+    def _faster(self, plain: Compute, setting: str, value: str) -> Compute:
+        ways = {getattr(way, setting): way for way in (plain, replace(plain, **{setting: value}))}
+        images = self._images(TRAINING_IMAGES)
+
+        def make_ready(value: str) -> Callable[[], Tensor]:
+            ways[value].move_module(self._network)
+            return partial(_forward_and_train, self._network, images, ways[value])
+
+        other = {"precision": plain.precision} if setting == "memory_format" else {"memory_format": plain.memory_format}
+        return ways[self._choose(setting, list(ways), make_ready, len(images), other)]
+
+    def _choose(
+        self,
+        setting: str,
+        values: Sequence[str],
+        make_ready: Callable[[str], Callable[[], Tensor]],
+        num_images: int,
+        question: Mapping[str, object],
+    ) -> str:
+        figures, source = self._kept.recall(
+            {**question, setting: list(values)}, lambda: race(values, make_ready, num_images)
+        )
+        chosen, reason = choose(figures)
+        self.reasons[setting] = f"{source}: {reason}"
+        self.candidates += [
+            {"setting": setting, **figure.model_dump(), "chosen": figure.value == chosen} for figure in figures
+        ]
+        return chosen
+
+    def _images(self, count: int) -> Tensor:
+        side = self._image_size
+        return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def choose(figures: Sequence[Figure]) -> tuple[str, str]:
+    """Return the fastest way that agrees with the first and is clearly faster, else the first; and why."""
+    plain, *others = figures
+    objections = [figure.objection() for figure in others if figure.objection()]
+    fastest = max(
+        (figure for figure in others if not figure.objection()),
+        key=lambda figure: figure.images_per_second,
+        default=plain,
+    )
+    told = [
+        ", ".join(f"{figure.value} {figure.images_per_second:.1f} images/s" for figure in figures if not figure.problem)
+    ]
+    if fastest is not plain and fastest.images_per_second < NEEDED_GAIN * plain.images_per_second:
+        fastest = plain
+        told.append(f"{NEEDED_GAIN} times as fast is needed to leave {plain.value}")
+    return fastest.value, "; ".join(told + objections)
 
 
 def _plain(value: str, plain: str) -> str:
     return plain if value == "auto" else value
 
 
-def _compare(network: Network, images: Tensor, computes: list[Compute]) -> list[Candidate]:
-    """Time the candidates in turn, A B A B, and keep each one's fastest round."""
-    seconds: dict[Compute, list[float]] = {compute: [] for compute in computes}
-    features: dict[Compute, Tensor] = {}
-    deadline = time.monotonic() + PROBE_SECONDS
-    for round_number in range(PROBE_ROUNDS + 1):
-        if round_number > 1 and time.monotonic() > deadline:
-            break
-        for compute in computes:
-            compute.move_module(network)
-            started = time.monotonic()
-            features[compute] = _work(network, images, compute)
-            if round_number > 0:  # the first round pays for allocation and kernel selection
-                seconds[compute].append(time.monotonic() - started)
-    reference = features[computes[0]]
-    return [
-        Candidate(compute, len(images) / min(seconds[compute]), _cosine(features[compute], reference))
-        for compute in computes
-    ]
-
-
-def _work(network: Network, images: Tensor, compute: Compute) -> Tensor:
+def _forward_and_train(network: Network, images: Tensor, compute: Compute) -> Tensor:
     """Run one forward pass and one training step; return the features (B, D) float32 of the forward pass."""
     inputs = compute.move(images)
     network.eval()
@@ -120,19 +226,21 @@ def _work(network: Network, images: Tensor, compute: Compute) -> Tensor:
     return features
 
 
-def _cosine(features: Tensor, reference: Tensor) -> float:
-    return float(F.cosine_similarity(features.flatten(), reference.flatten(), dim=0))
+def _machine(recipe: Recipe, device: str) -> dict[str, object]:
+    """Return what figures depend on, besides what is measured."""
+    return {
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "threads": torch.get_num_threads(),
+        "backbone": recipe.model.backbone,
+        "weights": recipe.model.weights,
+        "image_size": recipe.images.size,
+        "versions": {package: metadata.version(package) for package in VERSIONED if find_spec(package)},
+    }
 
 
-def _choose(pair: list[Candidate], key: str) -> tuple[Compute, str]:
-    plain, faster = pair
-    ratio = faster.images_per_second / plain.images_per_second
-    figures = (
-        f"{getattr(faster.compute, key)} {faster.images_per_second:.1f} images/s, "
-        f"{getattr(plain.compute, key)} {plain.images_per_second:.1f}, ratio {ratio:.2f}"
-    )
-    if not faster.agreement >= NEEDED_AGREEMENT:
-        return plain.compute, f"measured: {figures}; but its features agree only to cosine {faster.agreement:.4f}"
-    if ratio < NEEDED_GAIN:
-        return plain.compute, f"measured: {figures}; {NEEDED_GAIN} is needed to leave the plain choice"
-    return faster.compute, f"measured: {figures}"
+def _processor() -> str:
+    """Return the processor's name; platform.processor() is empty on most Linux systems."""
+    described = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", described.read_text(), re.MULTILINE) if described.exists() else None
+    return found.group(1) if found else platform.processor() or platform.machine()
