@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fitwell.cli.output import print_error, print_json, print_verdict, print_warnings
+from fitwell.cli.output import print_candidates, print_error, print_json, print_verdict, print_warnings
 from fitwell.data.finding import Finding
 from fitwell.errors import DataError
 
@@ -32,6 +32,23 @@ def test_the_verdict_shows_every_number_with_its_interval_beside_the_baseline(ca
         "balanced accuracy 0.500",
         f"run: {tmp_path}",
         f"report: {tmp_path / 'report.html'}",
+    ]
+
+
+def test_candidates_are_a_table_with_the_chosen_ones_marked(capsys):
+    measured = {"setting": "engine", "images_per_second": 31.04, "agreement": 0.99999987, "error": 0.0, "problem": ""}
+    print_candidates(
+        [
+            {**measured, "value": "eager", "chosen": False},
+            {**measured, "value": "onnxruntime", "images_per_second": 71.0, "error": 0.00012, "chosen": True},
+            {**measured, "value": "openvino", "problem": "it cannot run this backbone.", "chosen": False},
+        ]
+    )
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "   setting  candidate      images/s  agreement   error",
+        "   engine   eager              31.0   1.000000  0.0000",
+        "*  engine   onnxruntime        71.0   1.000000  0.0001",
+        "   engine   openvino     cannot run",
     ]
 
 

@@ -45,3 +45,29 @@ def test_a_dry_run_in_json_holds_recipe_and_split(pictures, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["recipe"]["images"]["size"] == 64
     assert sum(shown["split"]["val"].values()) == 5
+
+
+SMALL = ("--model.backbone", "test_efficientnet", "--model.weights", "none", "--images.size", "32")
+
+
+def test_the_plan_is_explained_and_no_run_is_written(pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert run(["train", str(pictures), "--explain-plan", *SMALL]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["setting", "candidate", "images/s", "agreement", "error"]
+    assert sum(line.startswith("*") for line in lines) == 2
+    assert any(line.split()[-5:-3] == ["precision", "bfloat16"] for line in lines)
+    assert "execution.engine: eager" in lines
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_the_plan_in_json_holds_execution_reasons_and_candidates(pictures, tmp_path, capsys, monkeypatch):
+    import json
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert run(["train", str(pictures), "--explain-plan", "--json", *SMALL]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    chosen = {each["setting"]: each["value"] for each in shown["candidates"] if each["chosen"]}
+    assert all(shown["execution"][setting] == value for setting, value in chosen.items())
+    assert set(shown["reasons"]) == {"device", "memory_format", "precision", "engine", "batch_size", "workers"}

@@ -44,6 +44,22 @@ def print_warnings(findings: Sequence[Finding]) -> None:
             print(f"{finding.severity}: {finding.code} {finding.message}", file=sys.stderr)
 
 
+def print_candidates(candidates: Sequence[dict[str, Any]]) -> None:
+    """Print the measured ways to compute, one line each, the chosen ones marked."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "setting", "candidate", box=None, pad_edge=False)
+    for heading in ("images/s", "agreement", "error"):
+        table.add_column(heading, justify="right")
+    for each in candidates:
+        mark = "*" if each["chosen"] else ""
+        rate, agreement, error = f"{each['images_per_second']:.1f}", f"{each['agreement']:.6f}", f"{each['error']:.4f}"
+        figures = ("cannot run",) if each["problem"] else (rate, agreement, error)
+        table.add_row(mark, each["setting"], each["value"], *figures)
+    Console().print(table)
+
+
 def print_verdict(metrics: dict[str, Any], run: Path) -> None:
     """Print the metrics of one evaluation with their intervals, beside the majority baseline."""
     groups = f", {metrics['num_groups']} groups" if metrics.get("num_groups") else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from fitwell.cli.output import print_json, print_verdict, print_warnings
+from fitwell.cli.output import print_candidates, print_json, print_verdict, print_warnings
 from fitwell.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Settings = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 TRAIN_OPTIONS = (
     *("--recipe", "--seed", "--name", "--runs-dir", "--image-root", "--group-by", "--on-data-error"),
-    *("--dry-run", "--json"),
+    *("--dry-run", "--explain-plan", "--json"),
 )
 
 
@@ -54,6 +54,7 @@ def train(
     runs_dir: Path = Path("runs"),
     reading: Reading = AS_IT_IS,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
+    explain_plan: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Check the images, train a classifier, judge it, and leave a run folder.
@@ -68,6 +69,7 @@ def train(
         name: name of the run.
         runs_dir: where runs are kept.
         dry_run: show the resolved recipe and the split, and write nothing.
+        explain_plan: measure how this machine computes fastest, show every candidate, and start no run.
         json: print the result as JSON.
     """
     from fitwell import classifier
@@ -79,8 +81,11 @@ def train(
     dataset = classifier.read_dataset(data, reading.image_root, reading.group_by)
     prepared = classifier.prepare(dataset, chosen, reading.on_data_error)
     print_warnings(prepared.findings)
+    if explain_plan:
+        _explain_plan(prepared, json=json)
+        return
     if dry_run:
-        _print_plan(prepared, json=json)
+        _print_recipe_and_split(prepared, json=json)
         return
     run = classifier.start(prepared, runs_dir, name or data.resolve().stem)
     print(f"run: {run.path}", file=sys.stderr)
@@ -147,7 +152,7 @@ def _phase_key(option: str) -> str:
     return f"{phases}.{name}.{key.replace('-', '_')}"
 
 
-def _print_plan(prepared: PreparedRun, *, json: bool) -> None:
+def _print_recipe_and_split(prepared: PreparedRun, *, json: bool) -> None:
     from fitwell.recipe.read import recipe_to_yaml
 
     if json:
@@ -157,3 +162,19 @@ def _print_plan(prepared: PreparedRun, *, json: bool) -> None:
     for split, counts in prepared.counts().items():
         classes = ", ".join(f"{label} {count}" for label, count in counts.items())
         print(f"{split:<6}{sum(counts.values()):>6} images: {classes}")
+
+
+def _explain_plan(prepared: PreparedRun, *, json: bool) -> None:
+    from fitwell.store import default_root
+    from fitwell.training.plan import explain_plan
+
+    recipe, candidates = explain_plan(prepared, default_root() / "plans.json")
+    decisions = [entry for entry in recipe.resolved if entry.key.startswith("execution.")]
+    if json:
+        execution = recipe.execution.model_dump(mode="json")
+        reasons = {entry.key.removeprefix("execution."): entry.reason for entry in decisions}
+        print_json({"execution": execution, "reasons": reasons, "candidates": candidates})
+        return
+    print_candidates(candidates)
+    for entry in decisions:
+        print(f"{entry.key}: {entry.used}\n    {entry.reason}")
