@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import socket
@@ -473,3 +474,74 @@ def test_ten_minutes_of_damaged_bytes_bring_only_errors_with_codes(tmp_path):
     command = [sys.executable, str(script), "600"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+def photograph(width, height):
+    """Detail at every scale, as in a photograph: blocks of random colours, each four times as large as the last."""
+    random, pixels = np.random.default_rng(0), np.zeros((height, width, 3))
+    for side, strength in ((2, 12), (8, 20), (32, 30), (128, 40)):
+        blocks = random.normal(0, strength, (-(-height // side), -(-width // side), 3))
+        pixels += blocks.repeat(side, 0).repeat(side, 1)[:height, :width]
+    return Image.fromarray(np.clip(pixels + 128, 0, 255).astype(np.uint8))
+
+
+def psnr(image, reference):
+    difference = np.asarray(image, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
+    return 10 * np.log10(255**2 / np.mean(difference**2))
+
+
+@pytest.mark.parametrize(
+    ("size", "at_least", "expected"),
+    [
+        ((800, 640), None, (800, 640)),
+        ((800, 640), 366, (800, 640)),  # a half would have 320, less than 1.75 x 183
+        ((800, 640), 182, (400, 320)),
+        ((800, 640), 91, (200, 160)),
+        ((640, 800), 45, (80, 100)),
+        ((800, 640), 1, (100, 80)),
+        ((804, 644), 20, (201, 161)),  # an eighth would cut a pixel of the small picture
+        ((801, 640), 20, (801, 640)),
+        ((80, 60), 224, (80, 60)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_at_the_part_of_its_size_that_is_wanted(size, at_least, expected):
+    assert decode_image(encoded(Image.new("RGB", size), "JPEG"), at_least).size == expected
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF", "WEBP"])
+def test_other_formats_are_always_decoded_whole(kind):
+    content = encoded(photograph(160, 160), kind)
+    assert decode_image(content, 10).tobytes() == decode_image(content).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("orientation", [1, 6, 3])
+def test_a_reduced_jpeg_is_the_same_picture_scaled_down(mode, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(photograph(640, 480).convert(mode), "JPEG", quality=90, exif=exif)
+    whole, reduced = read_image(content), read_image(content, 120)
+    assert (reduced.mode, reduced.notes) == (whole.mode, whole.notes)
+    assert reduced.image.size == (whole.image.width // 2, whole.image.height // 2)
+    side = (120, 120)
+    assert psnr(reduced.image.resize(side, 3), whole.image.resize(side, 3)) > 40
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+def test_a_reduced_jpeg_that_is_cut_short_is_still_refused(progressive):
+    content = encoded(photograph(640, 480), "JPEG", progressive=progressive)
+    with pytest.raises(DataError) as caught:
+        decode_image(content[: len(content) // 2], 50)
+    assert caught.value.code == "DATA103"
+
+
+def test_bytes_are_refused_that_are_not_those_that_were_seen_before(tmp_path):
+    path = tmp_path / "a.png"
+    content = encoded(Image.new("RGB", (2, 2), (1, 2, 3)))
+    path.write_bytes(content)
+    assert pixel(decode_image(path, sha256=hashlib.sha256(content).hexdigest())) == (1, 2, 3)
+    with pytest.raises(DataError) as caught:
+        decode_image(path, sha256="0" * 64)
+    assert caught.value.found == f"{path} was changed since the images were checked."
+    assert caught.value.expected == "the bytes that the split was made with."
+    assert caught.value.fix == "start the run anew: it checks and splits the images as they are now."
