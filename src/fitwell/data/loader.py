@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from fitwell.data.decode import decode_image
-from fitwell.data.transforms import Augmentation, Preprocessing, evaluation_tensor, training_tensor
+from fitwell.data.image_cache import ImageCache, prepare_picture
+from fitwell.data.transforms import Augmentation, Preprocessing, normalise, training_tensor
 from fitwell.errors import DataError, ResourceError
 
 Indices = NDArray[np.int64]
@@ -33,6 +33,8 @@ class ImageSource:
         root: the folder that `paths` are relative to.
         augmentation: None gives the evaluation's exact picture.
         seed: of the variations.
+        sha256s: of the files' contents, which name what is kept of each image; empty where nothing is kept.
+        cache: keeps prepared pictures for the next epoch and the next run; changes no bit.
     """
 
     root: Path
@@ -40,6 +42,8 @@ class ImageSource:
     preprocessing: Preprocessing
     augmentation: Augmentation | None
     seed: int
+    sha256s: tuple[str, ...] = ()
+    cache: ImageCache | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -48,13 +52,16 @@ class ImageSource:
         """Return one image as (3, size, size) float32.
 
         Raises:
-            DataError: when it cannot be decoded.
+            DataError: when it cannot be decoded, or is read for the cache and is not what `sha256s` says.
         """
-        picture = decode_image(self.root / self.paths[image])
+        path = self.root / self.paths[image]
+        if self.cache is None:
+            picture = prepare_picture(path, self.preprocessing, self.augmentation)
+        else:
+            picture = self.cache.picture(path, self.sha256s[image], self.preprocessing, self.augmentation)
         if self.augmentation is None:
-            return evaluation_tensor(picture, self.preprocessing)
-        seed = image_seed(self.seed, epoch, image)
-        return training_tensor(picture, self.preprocessing, self.augmentation, seed)
+            return normalise(picture, self.preprocessing)
+        return training_tensor(picture, self.preprocessing, self.augmentation, image_seed(self.seed, epoch, image))
 
 
 def image_seed(seed: int, epoch: int, image: int) -> int:

@@ -81,14 +81,18 @@ class Window:
 
 def evaluation_tensor(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
     """Return the picture as (3, size, size) float32, fitted by `preview.model_view` and normalised."""
-    plan = CropPlan(
+    return normalise(model_view(image, crop_plan(preprocessing)), preprocessing)
+
+
+def crop_plan(preprocessing: Preprocessing) -> CropPlan:
+    """Return how evaluation fits a picture into the network's input."""
+    return CropPlan(
         preprocessing.size,
         preprocessing.fit,
         preprocessing.crop_fraction,
         preprocessing.interpolation,
         _mean_color(preprocessing),
     )
-    return _normalise(model_view(image, plan), preprocessing)
 
 
 def training_tensor(
@@ -107,7 +111,7 @@ def training_tensor(
     if augmentation.flip in ("vertical", "both") and draws[6] < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     picture = _recolor(picture, augmentation, draws[7:11])
-    tensor = _normalise(picture, preprocessing)
+    tensor = normalise(picture, preprocessing)
     if draws[11] < augmentation.erase_probability:
         top, left, height, width = _draw_erased(preprocessing.size, augmentation.erase_area, draws[12:])
         tensor[:, top : top + height, left : left + width] = 0.0  # zero is the mean colour now
@@ -208,7 +212,7 @@ def _draw_erased(size: int, area: tuple[float, float], draws: list[float]) -> tu
     return round((size - height) * draws[2]), round((size - width) * draws[3]), height, width
 
 
-def _normalise(picture: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
+def normalise(picture: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
     """Return (3, H, W) float32: (value / 255 - mean) / std of each channel, computed in float64 and rounded once."""
     pixels: NDArray[Any] = np.asarray(picture)  # (H, W, 3) uint8
     levels = np.arange(256) / 255
