@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from pictures import SIZES, write_photographs
+from photographs import SIZES, write_photographs
 from result import alternate, paired_ratio, probe_machine, write_result
 from torch.nn import functional as F
 

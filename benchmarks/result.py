@@ -23,23 +23,23 @@ PROBE_SIDE = 2048  # of the matrices
 def mean_interval(values: Sequence[float], bounds: tuple[float, float] = (-np.inf, np.inf)) -> dict[str, object]:
     """Return mean, standard deviation and 95 % Student interval of the mean, cut off at the metric's `bounds`."""
     array = np.asarray(values, dtype=float)
-    mean, sd, n = array.mean(), array.std(ddof=1), len(array)
-    half = stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n)
-    return {
-        "mean": round(float(mean), 4),
-        "sd": round(float(sd), 4),
-        "interval": [round(float(max(mean - half, bounds[0])), 4), round(float(min(mean + half, bounds[1])), 4)],
-        "n": n,
-        "values": [round(float(value), 4) for value in array],
-    }
+    mean, n = array.mean(), len(array)
+    found: dict[str, object] = {"mean": round(float(mean), 4), "sd": None, "interval": None, "n": n}
+    if n > 1:
+        sd = array.std(ddof=1)
+        half = stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n)
+        interval = [round(float(max(mean - half, bounds[0])), 4), round(float(min(mean + half, bounds[1])), 4)]
+        found |= {"sd": round(float(sd), 4), "interval": interval}
+    return {**found, "values": [round(float(value), 4) for value in array]}
 
 
 def paired_ratio(slower: Sequence[float], faster: Sequence[float]) -> dict[str, object]:
     """Return how many times `slower` is `faster`: geometric mean and 95 % Student interval over the n pairs."""
     logs = np.log(np.asarray(slower, dtype=float) / np.asarray(faster, dtype=float))
-    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else np.inf
-    low, high = (round(float(np.exp(end)), 3) for end in (logs.mean() - half, logs.mean() + half))
-    interval = [low, high] if len(logs) > 1 else None
+    interval = None
+    if len(logs) > 1:
+        half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+        interval = [round(float(np.exp(end)), 3) for end in (logs.mean() - half, logs.mean() + half)]
     return {"ratio": round(float(np.exp(logs.mean())), 3), "interval": interval, "n": len(logs)}
 
 
