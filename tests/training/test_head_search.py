@@ -112,7 +112,7 @@ def test_paths_run_with_balanced_classes_as_the_settings_do():
 
 def test_views_are_no_new_images_to_the_paths():
     once, thrice = (search(problem(num_views=views), (STILL,)) for views in (1, 3))
-    np.testing.assert_allclose(once.heads.weight, thrice.heads.weight, atol=1e-4)
+    np.testing.assert_allclose(once.heads.weight, thrice.heads.weight, rtol=1e-3, atol=1e-4)
     assert [row.get("strength") for row in once.table] == [row.get("strength") for row in thrice.table]
 
 
