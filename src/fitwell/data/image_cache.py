@@ -21,6 +21,9 @@ from fitwell.data.preview import RESAMPLING, model_view
 from fitwell.data.transforms import MIN_ASPECT, Augmentation, Preprocessing, crop_plan
 from fitwell.store import Shelf, Store, record_key
 
+WORTH_SCALING = 1.25  # below, scaling a picture down takes as long as decoding it and saves little
+LEAST_AREA = 0.01  # of a crop that keeps its detail; crops may be as small as nothing
+
 
 def prepare_picture(
     path: Path, preprocessing: Preprocessing, augmentation: Augmentation | None, *, sha256: str | None = None
@@ -38,7 +41,7 @@ def prepare_picture(
         return model_view(image, crop_plan(preprocessing))
     side = training_side(preprocessing, augmentation)
     image = decode_image(path, side, sha256=sha256)
-    if min(image.size) <= side:
+    if min(image.size) <= WORTH_SCALING * side:
         return image
     width, height = (max(side, round(side * length / min(image.size))) for length in image.size)
     return image.resize((width, height), RESAMPLING[preprocessing.interpolation])
@@ -46,7 +49,8 @@ def prepare_picture(
 
 def training_side(preprocessing: Preprocessing, augmentation: Augmentation) -> int:
     """Return the pixels of the shorter side that let the narrowest crop of a square picture keep its detail."""
-    return math.ceil(preprocessing.size / math.sqrt(augmentation.crop_area[0] * MIN_ASPECT))
+    area = max(LEAST_AREA, augmentation.crop_area[0])
+    return math.ceil(preprocessing.size / math.sqrt(area * MIN_ASPECT))
 
 
 class ImageCache:
