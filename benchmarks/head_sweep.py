@@ -3,9 +3,9 @@
 All begin with the same JPEG files (1280 x 960) and the same Lite0 at 224 px, and end with one head; nothing is
 augmented. fitwell: reduced decode, the fastest engine, `search_heads` with 48 settings and the paths of ridge and
 logistic regression, chosen on val. scikit-learn: PIL and torchvision, PyTorch eager, LogisticRegression (C = 1).
-Textbook: PIL and torchvision in a DataLoader, a timm network with its backbone frozen, AdamW, 30 epochs, of which --peer-epochs are run
-and timed and the rest is reckoned: every one is the same work. Its head is that of all 30 epochs, run on the features
-that the frozen backbone gives in each of them. Accuracy is that on test images which chose nothing.
+Textbook: PIL and torchvision in a DataLoader, a timm network with its backbone frozen, AdamW, 30 epochs. Of those,
+--peer-epochs are run and timed and the rest is reckoned, because every one is the same work; its head is that of all 30
+epochs, run on the features that the frozen backbone gives in each. Accuracy is that on test images which chose nothing.
 
     python benchmarks/head_sweep.py [--images 600] [--rounds 3] [--peer-epochs 1] [--threads 2]
 """
@@ -101,7 +101,8 @@ def fitwell(data, engine):
     )
     settings = {"epochs": EPOCHS, "batch_size": BATCH, "metric": "accuracy", "seed": 0}
     found = search_heads(heads, default_settings(), on_epoch=lambda epoch, value: None, **settings)
-    return lambda features: softmax((features @ found.weight.T + found.bias).numpy())
+    weight, bias = found.mean()  # as `fitwell train` takes it
+    return lambda features: softmax((features @ weight.T + bias).numpy())
 
 
 def eager_features(data, part):
