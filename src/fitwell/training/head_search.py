@@ -45,26 +45,12 @@ class HeadSearchResult:
 
     Attributes:
         heads: P heads for features as they came, without those that never had a val value.
-        setting, epoch, val_value: of the best head; the epoch as in the table.
         table: in the same order for every head its setting, "epoch" (from 1; 0 for a head that was solved for) and
             "val_value"; heads that never had one come last, with None.
     """
 
     heads: LinearHeads
-    setting: Setting
-    epoch: int
-    val_value: float
     table: list[dict[str, Any]]
-
-    @property
-    def weight(self) -> Tensor:
-        """(C, D) of the best head."""
-        return self.heads.weight[0]
-
-    @property
-    def bias(self) -> Tensor:
-        """(C,) of the best head."""
-        return self.heads.bias[0]
 
     def mean(self, count: int = NUM_AVERAGED) -> tuple[Tensor, Tensor]:
         """Return weight (C, D) and bias (C,) of one head that gives the mean logits of the best `count` heads.
@@ -98,7 +84,7 @@ def search_heads(
     """Return the heads of all `settings`, and of the paths of ridge and logistic regression, best first.
 
     The paths run with and without balanced classes as `settings` do. Takes 4 bytes times K * N * D for the
-    standardised features, and twice that while the paths are solved.
+    standardised features, and three times that while the paths are solved.
 
     Args:
         metric: the val metric that chooses the epoch of each head and orders the heads.
@@ -174,10 +160,7 @@ class _Contest:
         bias = torch.stack([best.bias for _, best in ranking]) - weight @ mean
         table = [{**asdict(setting), "epoch": best.epoch, "val_value": best.value} for setting, best in ranking]
         table += [{**asdict(each), "epoch": None, "val_value": None} for each, best in self.best.items() if not best]
-        setting, best = ranking[0]
-        return HeadSearchResult(
-            heads=LinearHeads(weight, bias), setting=setting, epoch=best.epoch, val_value=best.value, table=table
-        )
+        return HeadSearchResult(heads=LinearHeads(weight, bias), table=table)
 
     def _sharpened(self, heads: LinearHeads) -> LinearHeads:
         """Return ridge `heads`, whose scores are no logits, each times the factor with the least val log loss."""
