@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fitwell import classifier
 from fitwell.data.demo import elpv_dataset
-from fitwell.data.loader import ImageSource
+from fitwell.data.loader import ImageSource, epoch_batches
 from fitwell.data.split import read_split
 from fitwell.data.transforms import Preprocessing
 from fitwell.evaluation.metrics import all_metrics, softmax
@@ -43,7 +43,7 @@ from fitwell.recipe.schema import Phase, Recipe, Stages
 from fitwell.store import Store
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.optimizer import build_optimizer
-from fitwell.training.phase_data import PhaseData, epoch_batches
+from fitwell.training.phase_data import PhaseData
 from fitwell.training.prepare import preprocessing_of
 
 BATCH, CLASSES, EPOCHS_RECKONED = 32, 2, 20

@@ -24,12 +24,13 @@ def ours() -> float:
     import torch
     from step import BATCH, EPOCHS, NUM_ROWS, toy_network
 
+    from fitwell.data.loader import epoch_batches
     from fitwell.model.compute import Compute
     from fitwell.model.network import Block, Network
     from fitwell.recipe.schema import Phase, Recipe
     from fitwell.training.loop import PhaseWork, Progress, train_phase
     from fitwell.training.optimizer import build_optimizer
-    from fitwell.training.phase_data import PhaseData, epoch_batches
+    from fitwell.training.phase_data import PhaseData
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
