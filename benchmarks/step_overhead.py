@@ -2,7 +2,8 @@
 
 The same toy network, batches of 4 and AdamW everywhere. fitwell's loop does more in its step: it clips gradients, sets
 the rate, seeds dropout, counts loss and accuracy. It gathers its batches from a tensor, as from cached activations; the
-peers use a DataLoader, as textbooks do. Every run is a process of its own, in turn; its first epoch is not counted.
+peers use a DataLoader, as textbooks do; "same_work" is plain PyTorch that clips, weighs and counts as well. Every run
+is a process of its own, in turn; its first epoch is not counted.
 
     python benchmarks/step_overhead.py [--rounds 8] [--peers-python PYTHON with accelerate and lightning]
 """
@@ -77,7 +78,8 @@ def main() -> None:
     if asked.ours:
         print(round(ours(), 2))
         return
-    ways = {"plain": [sys.executable, str(STEP), "plain"], "fitwell": [sys.executable, __file__, "--ours"]}
+    ways = {name: [sys.executable, str(STEP), name] for name in ("plain", "same_work")}
+    ways |= {"fitwell": [sys.executable, __file__, "--ours"]}
     if asked.peers_python:
         ways |= {name: [asked.peers_python, str(STEP), name] for name in ("accelerate", "lightning")}
     micros = {name: [] for name in ways}
@@ -87,7 +89,10 @@ def main() -> None:
             micros[name].append(float(done.stdout.split()[-1]))
             progress(f"{name}: {micros[name][-1]} us a step")
     rows = {
-        name: {"microseconds_per_step": mean_interval(values), "times_plain": paired_ratio(values, micros["plain"])}
+        name: {
+            "microseconds_per_step": mean_interval(values),
+            **{f"times_{other}": paired_ratio(values, micros[other]) for other in ("plain", "same_work")},
+        }
         for name, values in micros.items()
     }
     write_result("step_overhead", {"batch": 4, "floor": "at most plain + 10 %", "ways": rows})

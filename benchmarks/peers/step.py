@@ -1,6 +1,6 @@
-"""Microseconds per training step of a toy network: plain PyTorch, Accelerate or Lightning, as their textbooks do it.
+"""Microseconds per training step of a toy network: plain PyTorch, Accelerate or Lightning, by the textbook.
 
-    python benchmarks/peers/step.py {plain,accelerate,lightning} [SECONDS]
+    python benchmarks/peers/step.py {plain,same_work,accelerate,lightning} [SECONDS]
 
 A network of 16-32-4, batches of 4 from a DataLoader, AdamW. Prints one number: that of all steps after the first epoch.
 """
@@ -37,6 +37,28 @@ def plain(tick):
             loss = F.cross_entropy(network(inputs), labels)
             loss.backward()
             optimizer.step()
+        tick()
+
+
+def same_work(tick):
+    """As plain, with what fitwell's loop does besides: no decay of biases, weights, clipping, counts."""
+    network = toy_network()
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3)
+    weights = torch.ones(BATCH)
+    for _ in range(EPOCHS):
+        loss_sum, num_correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+        for inputs, labels in toy_loader():
+            optimizer.zero_grad()
+            logits = network(inputs)
+            loss = (F.cross_entropy(logits, labels, reduction="none") * weights).mean()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            loss_sum += loss.detach() * BATCH
+            num_correct += (logits.argmax(dim=1) == labels).sum()
         tick()
 
 
@@ -83,7 +105,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     ticks = []
-    {"plain": plain, "accelerate": accelerate, "lightning": lightning}[sys.argv[1]](
+    {"plain": plain, "same_work": same_work, "accelerate": accelerate, "lightning": lightning}[sys.argv[1]](
         lambda: ticks.append(time.perf_counter())
     )
     num_steps = (EPOCHS - 1) * (NUM_ROWS // BATCH)
