@@ -86,7 +86,7 @@ def test_one_mistake_is_told_once_in_plain_words(
 def test_a_missing_key_of_a_phase_is_named():
     (mistake,) = mistakes_of({"phases": [{"name": "head", "train": "head", "epochs": 1}]})
     assert mistake.found == "phases.head.learning_rate is missing"
-    assert mistake.expected == "a number, above 0"
+    assert mistake.expected == "a number, above 0, or search"
 
 
 def test_a_long_value_is_cut():
@@ -144,3 +144,9 @@ def test_no_message_shows_pydantic_or_an_address():
     text = str(recipe_error(mistakes_of(broken)))
     for machinery in ("type=", "pydantic", "http", "Input should", "Literal", "constrained"):
         assert machinery not in text
+
+
+@pytest.mark.parametrize("size", ["lots", -1])
+def test_a_size_is_described_by_an_example(size):
+    (mistake,) = mistakes_of({"limits": {"cache": size}})
+    assert mistake.expected == "a size such as 8GB, or auto"

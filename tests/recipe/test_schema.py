@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fitwell.recipe.schema import DEFAULT_PHASES, Last, Phase, Recipe, Stages
+from fitwell.recipe.schema import DEFAULT_PHASES, Last, Limits, Phase, Recipe, Stages
 
 PHASE: dict[str, Any] = {"name": "head", "train": "head", "epochs": 3, "learning_rate": 1e-3}
 
@@ -13,7 +13,7 @@ PHASE: dict[str, Any] = {"name": "head", "train": "head", "epochs": 3, "learning
 def test_the_defaults_are_a_whole_recipe():
     recipe = Recipe()
     assert recipe.phases == DEFAULT_PHASES
-    assert [phase.train for phase in recipe.phases] == ["head", Last(last=10)]
+    assert [phase.train for phase in recipe.phases] == ["head", Stages(stages=2)]
     assert recipe.resolved == ()
 
 
@@ -91,3 +91,14 @@ def test_the_fold_is_one_of_the_folds(folds: int | None, fold: int):
 def test_phase_names_differ():
     with pytest.raises(ValidationError, match="expected every name once"):
         Recipe.model_validate({"phases": [PHASE, PHASE]})
+
+
+def test_sizes_are_bytes_or_carry_a_unit():
+    assert [Limits(cache=size).cache for size in ("8GB", "512MiB", 1000, "auto")] == [8 * 10**9, 2**29, 1000, "auto"]
+
+
+def test_only_a_head_can_be_searched_and_the_search_needs_no_schedule():
+    assert Phase(name="head", train="head", epochs=3, learning_rate="search").learning_rate == "search"
+    for changes in ({"train": "all"}, {"patience": 2}, {"warmup_epochs": 1}):
+        with pytest.raises(ValidationError, match="expected train: head, and neither patience nor warmup_epochs"):
+            Phase(**{"name": "p", "train": "head", "epochs": 3, "learning_rate": "search", **changes})

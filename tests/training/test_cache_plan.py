@@ -4,15 +4,10 @@ from collections import namedtuple
 import pytest
 import torch
 
-from fitwell.data.loader import ImageSource
-from fitwell.data.transforms import Preprocessing
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.schema import Limits, Phase, Stages
 from fitwell.training.cache_plan import freeze, open_store, plan_cache
-from fitwell.training.phase_data import RunData
 from pictures import tiny_recipe
-
-PREPROCESSING = Preprocessing(32, "crop", 1.0, (0.5,) * 3, (0.5,) * 3, "bilinear")
 
 
 @pytest.fixture(scope="module")
@@ -21,31 +16,27 @@ def network():
     return build_network(create_backbone("test_efficientnet"), num_classes=3, dropout=0.0)
 
 
-@pytest.fixture
-def data(tmp_path):
-    def source(count):
-        return ImageSource(tmp_path, ("",) * count, PREPROCESSING, None, seed=0)
-
-    return RunData(source(20), source(16), batch_size=8, workers=0, seed=3)
+def plan(network, recipe, room_bytes=10**9):
+    return plan_cache(network, recipe, num_train=20, num_val=16, room_bytes=room_bytes)
 
 
-def test_as_many_views_are_kept_as_there_is_room_for(network, data):
+def test_as_many_views_are_kept_as_there_is_room_for(network):
     recipe = tiny_recipe()
-    plan = plan_cache(network, recipe, data, room_bytes=10**9)
+    found = plan(network, recipe)
     with torch.inference_mode():
-        values = network.prefix(plan.boundary)(torch.zeros(1, 3, 32, 32)).numel()
-    assert (plan.views, plan.asked_views, plan.bytes_per_image) == (2, 2, 2 * values)
-    two_views = (2 * 20 + 16) * plan.bytes_per_image
-    assert plan_cache(network, recipe, data, two_views).views == 2
-    assert plan_cache(network, recipe, data, two_views - 1).views == 1
-    assert plan_cache(network, recipe, data, 0).views == 0
+        values = network.prefix(found.boundary)(torch.zeros(1, 3, 32, 32)).numel()
+    assert (found.views, found.asked_views, found.num_bytes) == (2, 2, (2 * 20 + 16) * (2 * values + 64))
+    assert plan(network, recipe, found.num_bytes).views == 2
+    assert plan(network, recipe, found.num_bytes - 1).views == 1
+    nothing = plan(network, recipe, 0)
+    assert (nothing.views, nothing.num_bytes) == (0, 0)
 
 
-def test_the_boundary_is_the_lowest_of_all_phases_that_leave_blocks_frozen(network, data):
+def test_the_boundary_is_the_lowest_of_all_phases_that_leave_blocks_frozen(network):
     whole = Phase(name="all", train="all", epochs=1, learning_rate=0.1)
     one, two = (Phase(name=f"{n}", train=Stages(stages=n), epochs=9, learning_rate=0.1) for n in (1, 2))
     boundaries = [
-        plan_cache(network, tiny_recipe(phases=phases), data, 10**9).boundary
+        plan(network, tiny_recipe(phases=phases)).boundary
         for phases in ((one,), (two,), (one, two), (two, whole), (whole,))
     ]
     assert boundaries[1] < boundaries[0]
@@ -53,28 +44,28 @@ def test_the_boundary_is_the_lowest_of_all_phases_that_leave_blocks_frozen(netwo
     assert boundaries[4] == 0
 
 
-def test_nothing_is_kept_when_asked_so_or_when_every_block_trains(network, data):
+def test_nothing_is_kept_when_asked_so_or_when_every_block_trains(network):
     execution = tiny_recipe().execution.model_copy(update={"cache": "none"})
-    assert plan_cache(network, tiny_recipe(execution=execution), data, 10**9).views == 0
+    assert plan(network, tiny_recipe(execution=execution)).views == 0
     whole = (Phase(name="all", train="all", epochs=1, learning_rate=0.1),)
-    assert plan_cache(network, tiny_recipe(phases=whole), data, 10**9).views == 0
+    assert plan(network, tiny_recipe(phases=whole)).views == 0
 
 
-def test_no_more_views_are_planned_than_the_longest_phase_has_epochs(network, data):
+def test_no_more_views_are_planned_than_the_longest_phase_has_epochs(network):
     phases = (Phase(name="head", train="head", epochs=1, learning_rate=0.1),)
-    assert plan_cache(network, tiny_recipe(phases=phases), data, 10**9).views == 1
+    assert plan(network, tiny_recipe(phases=phases)).views == 1
 
 
-def test_the_frozen_blocks_run_by_the_engine_of_the_recipe(network, data, tmp_path):
+def test_the_frozen_blocks_run_by_the_engine_of_the_recipe(network):
     recipe = tiny_recipe()
     recipe = recipe.model_copy(update={"execution": recipe.execution.model_copy(update={"engine": "onnxruntime"})})
-    plan = plan_cache(network, recipe, data, 10**9)
-    frozen = freeze(network, recipe, plan, open_store(Limits()), lambda done, total: None)
+    found = plan(network, recipe)
+    frozen = freeze(network, recipe, found, open_store(Limits()), lambda done, total: None)
     images = torch.randn(3, 3, 32, 32)
     with torch.inference_mode():
-        expected = network.eval().prefix(plan.boundary)(images)
+        expected = network.eval().prefix(found.boundary)(images)
     torch.testing.assert_close(frozen.extract(images), expected, rtol=1e-3, atol=1e-4)
-    assert (frozen.boundary, frozen.views) == (plan.boundary, 2)
+    assert (frozen.boundary, frozen.views) == (found.boundary, 2)
 
 
 def test_the_cap_is_what_was_asked_or_a_part_of_what_the_disk_has_left(own_cache, monkeypatch):

@@ -158,7 +158,8 @@ def _read_history(run: RunFolder) -> tuple[list[dict[str, Any]], list[dict[str, 
     records = list(read_json_lines(run.history))
     epochs = {(record["phase"], record["epoch"]): record for record in records if record["kind"] == "epoch"}
     steps = [record for record in records if record["kind"] == "step"]
-    return list(epochs.values()), steps if len(steps) > 1 else list(epochs.values())
+    rates = steps if len(steps) > 1 else [epoch for epoch in epochs.values() if epoch["learning_rate"]]
+    return list(epochs.values()), rates
 
 
 def _describe_split(run: RunFolder, record: dict[str, Any]) -> dict[str, Any] | None:

@@ -138,6 +138,8 @@ def describe_expected(node: dict[str, Any]) -> str:
     if "const" in node or "enum" in node:
         words = [str(value) for value in node.get("enum", [node.get("const")])]
         return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    if node.get("format") == "size":
+        return f"a size such as {node['examples'][0]}"
     kind, required = str(node.get("type")), node.get("required", [])
     if kind == "object" and len(required) == 1:
         return f"{{{required[0]}: {describe_expected(node['properties'][required[0]])}}}"

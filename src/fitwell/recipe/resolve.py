@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_SIZE = 224  # side in pixels that it was pretrained at
-TARGET_VIEWS = 4000  # training images times views: bounds the time and memory of the cached features
-MAX_VIEWS = 8
+TARGET_PICTURES = 8000  # training images times views: bounds the time that frozen layers take
+LEAST_VIEWS, MAX_VIEWS = 2, 8  # one alone would be the unvaried picture
 LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS_PER_EPOCH = 32, 8, 8
 
 Value = str | int | float
@@ -112,17 +112,22 @@ def choose_crop_fraction() -> tuple[float, str]:
 
 
 def choose_views(recipe: Recipe, data: DataFacts) -> tuple[int, str]:
-    """Return how many augmented copies of each image a cached phase cycles through, and why."""
+    """Return how many pictures of each image a phase with kept activations takes turns with, and why."""
     if not is_augmented(recipe.augment):
-        return 1, "Nothing is augmented, so every copy would be the same."
-    longest = max(phase.epochs for phase in recipe.phases)
-    wanted = min(max(round(TARGET_VIEWS / max(data.num_train, 1)), 1), MAX_VIEWS)
+        return 1, "Nothing is augmented, so every picture would be the same."
+    longest = most_epochs(recipe)
+    wanted = min(max(round(TARGET_PICTURES / max(data.num_train, 1)), LEAST_VIEWS), MAX_VIEWS)
     if wanted > longest:
-        return longest, f"The longest phase has {longest:,} epochs, and no copy beyond that would ever be seen."
+        return longest, f"The longest phase has {longest:,} epochs, and no picture beyond that would ever be seen."
     return wanted, (
-        f"{data.num_train:,} training images times {wanted} come nearest to {TARGET_VIEWS:,} cached copies, "
-        f"with at least 1 and at most {MAX_VIEWS} of each image."
+        f"{data.num_train:,} training images times {wanted} come nearest to {TARGET_PICTURES:,} pictures, "
+        f"with at least {LEAST_VIEWS} and at most {MAX_VIEWS} of each image."
     )
+
+
+def most_epochs(recipe: Recipe) -> int:
+    """Return the epochs of the longest phase that varies its images: at least 1, as a head search sees them once."""
+    return max([1, *(phase.epochs for phase in recipe.phases if phase.learning_rate != "search")])
 
 
 def choose_class_weights(data: DataFacts) -> tuple[str, str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, WithJsonSchema, model_validator
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Size = Annotated[ByteSize, WithJsonSchema({"type": "string", "format": "size", "examples": ["8GB"]})]
 
 
 class Section(BaseModel):
@@ -73,7 +74,9 @@ class Augment(Section):
     color: Color = Color(brightness=0.2, contrast=0.2)
     erase: Erase = Erase()
     views: Annotated[int, Field(ge=1, le=64)] | Auto = Field(
-        "auto", description="augmented copies of each image that a phase with cached activations cycles through"
+        "auto",
+        description="pictures of each image that a phase with kept activations takes turns with; the first is the one "
+        "that evaluation sees, the others are augmented",
     )
 
 
@@ -116,7 +119,10 @@ class Phase(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     train: Literal["head", "all"] | Last | Stages
     epochs: Count
-    learning_rate: Positive  # peak, reached when warmup ends
+    learning_rate: Positive | Literal["search"] = Field(
+        description="peak, reached when warmup ends; search (only for head): many heads side by side, with rates and "
+        "decays of their own, and the mean of those that val likes best"
+    )
     warmup_epochs: NotNegative = 0.0
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     patience: Count | None = None  # epochs without a better val metric before the phase stops
@@ -127,6 +133,12 @@ class Phase(Section):
     def _warmup_fits(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected less than epochs ({self.epochs})")
+        return self
+
+    @model_validator(mode="after")
+    def _search_is_for_heads(self) -> Self:
+        if self.learning_rate == "search" and (self.train != "head" or self.patience or self.warmup_epochs):
+            raise ValueError("learning_rate is search; expected train: head, and neither patience nor warmup_epochs")
         return self
 
 
@@ -161,8 +173,17 @@ class Execution(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     batch_size: Count | Auto = "auto"
+    engine: Literal["auto", "eager", "compiled", "onnxruntime", "openvino"] = Field(
+        "auto", description="what runs the frozen layers"
+    )
     cache: Literal["auto", "none"] = "auto"  # none: run the frozen layers again in every epoch
     workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+
+
+class Limits(Section):
+    """What a run may take of the machine; sizes in bytes, or such as 8GB or 512MiB."""
+
+    cache: Size | Auto = Field("auto", description="most that fitwell keeps on disk for later runs, in all")
 
 
 class Resolution(Section):
@@ -175,8 +196,8 @@ class Resolution(Section):
 
 
 DEFAULT_PHASES = (
-    Phase(name="head", train="head", epochs=20, learning_rate=2e-3, warmup_epochs=2, patience=6),
-    Phase(name="fine-tune", train=Last(last=10), epochs=12, learning_rate=3e-4, warmup_epochs=1, patience=5),
+    Phase(name="head", train="head", epochs=30, learning_rate="search"),
+    Phase(name="fine-tune", train=Stages(stages=2), epochs=6, learning_rate=1e-3, warmup_epochs=1),
 )
 
 
@@ -195,6 +216,7 @@ class Recipe(Section):
     split: Split = Split()
     select: Select = Select()
     execution: Execution = Execution()
+    limits: Limits = Limits()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     resolved: tuple[Resolution, ...] = Field((), description="written by fitwell: what each auto became")
 

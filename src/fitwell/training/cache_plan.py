@@ -11,16 +11,18 @@ import torch
 from fitwell.model.activations import activation_shelf
 from fitwell.model.compute import compute_of
 from fitwell.model.engine import build_engine
-from fitwell.model.freeze import set_trainable
 from fitwell.model.network import Network
 from fitwell.recipe.schema import Limits, Recipe
 from fitwell.store import Store, default_root
-from fitwell.training.phase_data import Frozen, RunData
+from fitwell.training.phase_data import Frozen
+from fitwell.training.plan import find_extraction
 from fitwell.training.prepare import preprocessing_of
 
 MOST_CACHE_BYTES = 20_000_000_000
 CACHE_SHARE = 0.5  # of the disk space that is left
+PLANNED_SHARE = 0.9  # of the cap; runs at the same time want some of it
 BYTES_OF_HALF = 2
+ENTRY_BYTES = 64  # that the store's index takes for each array
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,16 @@ class CachePlan:
     """Decided once per run, because a resumed run must see the same pictures.
 
     Attributes:
-        boundary: leading blocks that no phase with frozen blocks trains.
+        boundary: leading blocks whose activations are kept.
         views: pictures of each training image whose activations are kept; 0 keeps none.
         asked_views: what the recipe wants.
-        bytes_per_image: of one activation.
+        num_bytes: of all activations.
     """
 
     boundary: int
     views: int
     asked_views: int
-    bytes_per_image: int
+    num_bytes: int
 
     def record(self) -> dict[str, int]:
         """Return what run.json keeps of it."""
@@ -54,19 +56,15 @@ def open_store(limits: Limits) -> Store:
     return Store(root, min(MOST_CACHE_BYTES, int(CACHE_SHARE * left)))
 
 
-def plan_cache(network: Network, recipe: Recipe, data: RunData, room_bytes: int) -> CachePlan:
+def plan_cache(network: Network, recipe: Recipe, *, num_train: int, num_val: int, room_bytes: int) -> CachePlan:
     """Return what to keep: as many views as the recipe asks for and `room_bytes` hold beside the val images."""
-    boundaries = []
-    for phase in recipe.phases:
-        set_trainable(network, phase.train)
-        boundaries.append(network.boundary())
-    boundary = min((found for found in boundaries if found > 0), default=0)
-    asked = min(int(recipe.augment.views), max(phase.epochs for phase in recipe.phases))
-    if boundary == 0 or recipe.execution.cache == "none":
-        return CachePlan(boundary, 0, asked, 0)
-    bytes_per_image = _bytes_per_image(network, boundary, data.train.preprocessing.size)
-    num_images = room_bytes // bytes_per_image - len(data.val)
-    return CachePlan(boundary, max(0, min(asked, num_images // len(data.train))), asked, bytes_per_image)
+    extraction = find_extraction(network, recipe, num_train, num_val)
+    if extraction is None:
+        return CachePlan(boundary=0, views=0, asked_views=0, num_bytes=0)
+    bytes_per_image = _bytes_per_image(network, extraction.boundary, int(recipe.images.size))
+    views = max(0, min(extraction.views, (room_bytes // bytes_per_image - num_val) // num_train))
+    num_bytes = bytes_per_image * (views * num_train + num_val) if views else 0
+    return CachePlan(extraction.boundary, views, extraction.views, num_bytes)
 
 
 def freeze(
@@ -93,4 +91,4 @@ def _bytes_per_image(network: Network, boundary: int, size: int) -> int:
     with torch.inference_mode():
         device = next(network.parameters()).device
         example = network.prefix(boundary)(torch.zeros((1, 3, size, size), device=device))
-    return int(example[0].numel()) * BYTES_OF_HALF
+    return int(example[0].numel()) * BYTES_OF_HALF + ENTRY_BYTES

@@ -23,6 +23,7 @@ from fitwell.model.engine import available_engines, build_engine
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import Network, build_network
 from fitwell.model.weights import load_backbone
+from fitwell.recipe.resolve import most_epochs
 from fitwell.recipe.schema import Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
 from fitwell.training.prepare import PreparedRun
@@ -105,7 +106,7 @@ def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: i
     boundary = min((found for found in boundaries if found > 0), default=0)
     if boundary == 0 or recipe.execution.cache == "none":
         return None
-    views = min(int(recipe.augment.views), max(phase.epochs for phase in recipe.phases))
+    views = min(int(recipe.augment.views), most_epochs(recipe))
     return Extraction(boundary, views, views * num_train + num_val)
 
 

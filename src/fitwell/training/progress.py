@@ -13,7 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from fitwell.run_folder import RunFolder
-from fitwell.training.observer import EpochDone, Event, Extracted, Observer, PhaseEnded, PhaseStarted, StepDone
+from fitwell.training.observer import (
+    EpochDone,
+    Event,
+    Extracted,
+    Observer,
+    PhaseEnded,
+    PhaseStarted,
+    Searched,
+    StepDone,
+)
 
 SECONDS_BETWEEN_PLAIN_LINES = 30
 
@@ -91,6 +100,8 @@ class _LiveLine:
             self._first_step = event.step
         elif isinstance(event, Extracted):
             self._advance(event.done, event.total, f"{event.phase}: frozen layers")
+        elif isinstance(event, Searched):
+            self._advance(event.epoch, self._epochs, f"{event.phase}: many heads at once")
         elif isinstance(event, StepDone):
             self._advance(event.step - self._first_step, None, f"{event.phase}: epoch {event.epoch}/{self._epochs}")
         line = describe(event, self._epochs)

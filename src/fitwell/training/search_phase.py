@@ -1,4 +1,4 @@
-"""A head phase whose learning rate is `search`: many heads are trained at once, and val chooses one of them."""
+"""A head phase whose learning rate is `search`: many heads are trained at once, and val orders them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fitwell.evaluation.metrics import all_metrics, recall_per_class, softmax
-from fitwell.training.head_search import HeadData, HeadSearchResult, HeadSetting, default_settings, search_heads
+from fitwell.training.head_search import NUM_AVERAGED, default_settings, search_heads
+from fitwell.training.head_stack import HeadData
 from fitwell.training.loop import PhaseWork, Progress, judge_epoch
 from fitwell.training.observer import EpochDone, Observer, Searched, StopAsked, notify
 
@@ -20,7 +21,7 @@ from fitwell.training.observer import EpochDone, Observer, Searched, StopAsked, 
 def search_phase(
     work: PhaseWork, progress: Progress, image_weights: Tensor, *, observers: Sequence[Observer]
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Give the network the best of many heads; return why the phase ended, and what became of every head.
+    """Give the network the mean of the best heads; return why the phase ended, and what became of every head.
 
     It takes seconds, so a resume starts it anew; the result is the same.
 
@@ -32,14 +33,37 @@ def search_phase(
         RunError: when no head has a val number.
         StopAsked: when an observer asked to stop.
     """
-    phase, metric = work.phase, work.recipe.select.metric
-    started = time.monotonic()
+    phase, started = work.phase, time.monotonic()
 
     def on_epoch(epoch: int, value: float | None) -> None:
         if notify(observers, Searched(phase.name, epoch, value)):
             raise StopAsked
 
-    data = HeadData(
+    data = _head_data(work, image_weights)
+    result = search_heads(
+        data,
+        default_settings(),
+        epochs=phase.epochs,
+        batch_size=int(work.recipe.execution.batch_size),
+        metric=work.recipe.select.metric,
+        seed=work.recipe.seed,
+        on_epoch=on_epoch,
+    )
+    weight, bias = result.mean()
+    _fill(work.network.head, weight, bias)
+    progress.epoch, progress.step = phase.epochs - 1, progress.step + phase.epochs * work.steps_per_epoch
+    record = _record(work, progress, data, weight, bias)
+    record["seconds"] = {"train": time.monotonic() - started, "val": 0.0}
+    record["images_per_second"] = len(work.labels) * phase.epochs / record["seconds"]["train"]
+    record["best"] = judge_epoch(record["val"][work.recipe.select.metric], work, progress)
+    if record["best"]:
+        work.keep_best()
+    notify(observers, EpochDone(record))
+    return f"took the mean of the best {NUM_AVERAGED} of {len(result.table)} heads", result.table
+
+
+def _head_data(work: PhaseWork, image_weights: Tensor) -> HeadData:
+    return HeadData(
         train_views=[_in_order(work.data.train_batches(0, 0), len(work.labels))],
         train_labels=work.labels,
         image_weights=image_weights,
@@ -47,28 +71,6 @@ def search_phase(
         val_labels=torch.from_numpy(work.val_labels),
         num_classes=len(work.classes),
     )
-    result = search_heads(
-        data,
-        default_settings(),
-        epochs=phase.epochs,
-        batch_size=int(work.recipe.execution.batch_size),
-        metric=metric,
-        seed=work.recipe.seed,
-        on_epoch=on_epoch,
-    )
-    linear = _linear(work.network.head)
-    with torch.no_grad():
-        linear.weight.copy_(result.weight)
-        linear.bias.copy_(result.bias)
-    progress.epoch, progress.step = phase.epochs - 1, progress.step + phase.epochs * work.steps_per_epoch
-    record = _record(work, progress, data, result)
-    record["seconds"] = {"train": time.monotonic() - started, "val": 0.0}
-    record["images_per_second"] = len(work.labels) * phase.epochs * len(result.table) / record["seconds"]["train"]
-    record["best"] = judge_epoch(record["val"][metric], work, progress)
-    if record["best"]:
-        work.keep_best()
-    notify(observers, EpochDone(record))
-    return f"chose one of {len(result.table)} heads by val {metric}: {_describe(result)}", result.table
 
 
 def _in_order(batches: Iterator[tuple[Tensor, NDArray[np.int64]]], num_images: int) -> Tensor:
@@ -83,19 +85,20 @@ def _in_order(batches: Iterator[tuple[Tensor, NDArray[np.int64]]], num_images: i
     return features
 
 
-def _linear(head: nn.Module) -> nn.Linear:
+def _fill(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    """Put weight (C, D) and bias (C,) into the one linear layer of `head`."""
     (linear,) = (layer for layer in head.modules() if isinstance(layer, nn.Linear))
-    return linear
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
 
 
-def _record(work: PhaseWork, progress: Progress, data: HeadData, result: HeadSearchResult) -> dict[str, Any]:
-    """Return the epoch record of the chosen head."""
+def _record(work: PhaseWork, progress: Progress, data: HeadData, weight: Tensor, bias: Tensor) -> dict[str, Any]:
+    """Return the epoch record of a head."""
     train, val = (
-        softmax((features @ result.weight.T + result.bias).numpy())
-        for features in (data.train_views[0], data.val_features)
+        softmax((features @ weight.T + bias).numpy()) for features in (data.train_views[0], data.val_features)
     )
     on_train = all_metrics(train, work.labels.numpy())
-    rate = result.setting.learning_rate if isinstance(result.setting, HeadSetting) else None
     return {
         "kind": "epoch",
         "phase": work.phase.name,
@@ -104,15 +107,5 @@ def _record(work: PhaseWork, progress: Progress, data: HeadData, result: HeadSea
         "train": {"loss": on_train["log_loss"], "accuracy": on_train["accuracy"]},
         "val": all_metrics(val, work.val_labels),
         "val_per_class": dict(zip(work.classes, recall_per_class(val, work.val_labels), strict=True)),
-        "learning_rate": {"head": rate},
+        "learning_rate": {},
     }
-
-
-def _describe(result: HeadSearchResult) -> str:
-    setting = result.setting
-    if isinstance(setting, HeadSetting):
-        return (
-            f"learning rate {setting.learning_rate:g}, weight decay {setting.weight_decay:g}, "
-            f"label smoothing {setting.label_smoothing:g}, after {result.epoch} epochs"
-        )
-    return f"{setting.kind} regression of strength {setting.strength:g}"

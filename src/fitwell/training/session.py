@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fitwell.data.image_cache import ImageCache
 from fitwell.data.loader import ImageSource, epoch_batches
 from fitwell.data.split import read_split, split_hash
 from fitwell.data.transforms import Augmentation
@@ -28,7 +30,7 @@ from fitwell.model.weights import load_backbone
 from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
 from fitwell.recipe.schema import Phase, Recipe
 from fitwell.run_folder import RunFolder
-from fitwell.training.cache_plan import CachePlan, freeze, open_store, plan_cache
+from fitwell.training.cache_plan import PLANNED_SHARE, CachePlan, freeze, open_store, plan_cache
 from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
 from fitwell.training.history import forget_after, recording_history, recording_tensorboard
 from fitwell.training.loop import PhaseWork, Progress, train_phase
@@ -43,7 +45,7 @@ from fitwell.training.phase_data import (
     feature_phase_data,
     image_phase_data,
 )
-from fitwell.training.plan import plan_execution
+from fitwell.training.plan import find_extraction, plan_execution
 from fitwell.training.prepare import preprocessing_of
 from fitwell.training.progress import recording_log
 from fitwell.training.search_phase import search_phase
@@ -102,6 +104,7 @@ class _Session:
         checkpoint = load_checkpoint(run)
         if checkpoint is not None:
             _require_same_run(checkpoint["identity"], self._identity())
+        self._store = open_store(self.recipe.limits)
         self.network = self._build_network(pretrained=checkpoint is None)
         self._plan()
         self.compute = compute_of(self.recipe)
@@ -111,7 +114,6 @@ class _Session:
         self._best_is_saved = True
         self._optimizer_state = None
         self._frozen: Frozen | None = None
-        self._store = open_store(self.recipe.limits)
         if checkpoint is not None:
             self.network.load_state_dict(checkpoint["network"])
             self._optimizer_state = checkpoint["optimizer"]
@@ -182,13 +184,18 @@ class _Session:
         """Measure what is still `auto`, once per run: a resumed run must compute as it did before."""
         if "plan" in self.run.read():
             return
-        self.recipe, candidates = plan_execution(self.network, self.recipe)
+        extraction = find_extraction(self.network, self.recipe, len(self._part("train")), len(self._part("val")))
+        plans = self._store.root / "plans.json"
+        self.recipe, candidates = plan_execution(self.network, self.recipe, extraction=extraction, plans=plans)
         write_recipe(self.run.recipe, self.recipe)
         self.run.update(plan={"candidates": candidates, "threads": torch.get_num_threads()})
 
     def _run_data(self) -> RunData:
         root = Path(self.run.read()["data"]["root"])
         preprocessing = preprocessing_of(self.recipe)
+        cache = None
+        if self.recipe.execution.cache == "auto":  # pictures must not take the room that activations will need
+            cache = ImageCache(replace(self._store, cap_bytes=self._store.cap_bytes - self._cache_plan().num_bytes))
         sources = {
             split: ImageSource(
                 root=root,
@@ -197,6 +204,7 @@ class _Session:
                 augmentation=_augmentation(self.recipe) if split == "train" else None,
                 seed=self.recipe.seed,
                 sha256s=tuple(self._part(split)["sha256"]),
+                cache=cache,
             )
             for split in ("train", "val")
         }
@@ -224,7 +232,13 @@ class _Session:
     def _cache_plan(self) -> CachePlan:
         plan: dict[str, Any] = self.run.read()["plan"]
         if "cache" not in plan:
-            plan["cache"] = plan_cache(self.network, self.recipe, self._data, self._store.cap_bytes).record()
+            plan["cache"] = plan_cache(
+                self.network,
+                self.recipe,
+                num_train=len(self._part("train")),
+                num_val=len(self._part("val")),
+                room_bytes=int(PLANNED_SHARE * self._store.cap_bytes),
+            ).record()
             self.run.update(plan=plan)
         return CachePlan(**plan["cache"])
 
