@@ -80,8 +80,7 @@ def test_an_engine_is_not_built_for_a_handful_of_images():
     assert candidates == []
 
 
-def test_engines_that_agree_are_measured_for_many_images(monkeypatch):
-    monkeypatch.setitem(plan.BUILD_SECONDS, "compiled", float("inf"))
+def test_engines_that_agree_are_measured_for_many_images():
     planned, candidates = plan_execution(network(), recipe(**FIXED), extraction=Extraction(3, 1, 10**9))
     assert [each["value"] for each in candidates] == ["eager", "onnxruntime", "openvino"]
     assert all(each["setting"] == "engine" and each["problem"] == "" for each in candidates)
@@ -90,8 +89,15 @@ def test_engines_that_agree_are_measured_for_many_images(monkeypatch):
     assert reason_of(planned, "engine").startswith("measured: eager ")
 
 
-def test_a_second_run_measures_nothing_and_decides_the_same(tmp_path, monkeypatch):
-    monkeypatch.setitem(plan.BUILD_SECONDS, "compiled", float("inf"))
+def test_compiling_is_tried_only_where_no_other_engine_is(monkeypatch):
+    asked = []
+    monkeypatch.setattr(plan, "available_engines", lambda device: ("eager", "compiled"))
+    monkeypatch.setattr(plan, "race", lambda values, *rest, **more: asked.append(list(values)) or [PLAIN] * len(values))
+    plan_execution(network(), recipe(**FIXED), extraction=Extraction(3, 1, 10**9))
+    assert asked == [["eager"], ["eager", "compiled"]]
+
+
+def test_a_second_run_measures_nothing_and_decides_the_same(tmp_path):
     asked, extraction, plans = recipe(batch_size=8), Extraction(3, 1, 10**9), tmp_path / "plans.json"
     first, candidates = plan_execution(network(), asked, extraction=extraction, plans=plans)
     kept = plans.read_bytes()
