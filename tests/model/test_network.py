@@ -60,18 +60,6 @@ def test_frozen_batch_norm_keeps_its_statistics_while_the_rest_trains():
     assert changed == {f"backbone.bn2.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
 
 
-def test_fixed_statistics_stay_where_norms_train_and_the_norms_still_learn():
-    torch.manual_seed(0)
-    network = build_network(create_backbone("tf_efficientnet_lite0"), 3, dropout=0.2, fixed_statistics=True)
-    set_trainable(network, "all")
-    network.train()
-    before = {name: tensor.clone() for name, tensor in network.named_buffers()}
-    network(torch.randn(4, 3, 64, 64) + 3.0).sum().backward()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.named_buffers())
-    assert network.head.training
-    assert all(parameter.grad is not None for parameter in network.parameters())
-
-
 def test_a_frozen_block_is_not_random_in_training():
     backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(0.9), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     backbone.num_features = 4

@@ -29,7 +29,6 @@ def test_an_unbalanced_two_class_set_of_small_pictures():
     assert [each.key for each in recipe.resolved] == [
         "model.backbone",
         "model.weights",
-        "model.batch_norm",
         "images.size",
         "images.crop_fraction",
         "augment.views",
@@ -54,15 +53,9 @@ def test_every_reason_is_a_sentence_that_quotes_the_numbers():
     assert "57 steps per epoch" in reason(recipe, "execution.batch_size")
 
 
-@pytest.mark.parametrize(("weights", "batch_norm"), [("none", "batch"), ("wheel", "fixed"), ("mine.pth", "fixed")])
-def test_batch_norm_keeps_the_statistics_of_pretraining_where_there_are_any(weights: str, batch_norm: str):
-    recipe = resolve(Recipe(model=Model(weights=weights)), facts({"a": 50, "b": 50}))
-    assert recipe.model.batch_norm == batch_norm
-
-
 def test_what_was_asked_for_is_untouched_and_not_listed():
     asked = Recipe(
-        model=Model(backbone="resnet18", weights="none", batch_norm="batch"),
+        model=Model(backbone="resnet18", weights="none"),
         images=Images(size=96, crop_fraction=0.5),
         augment=Augment(views=3),
         balance=Balance(class_weights="none"),

@@ -15,7 +15,6 @@ import timm
 from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fitwell.errors import UsageError
 
@@ -35,16 +34,14 @@ class Network(nn.Module):
     Args:
         blocks: the backbone in forward order; the last one gives (B, D).
         head: (B, D) to (B, C).
-        fixed_statistics: whether BatchNorm keeps the mean and variance it has, in training too.
     """
 
-    def __init__(self, blocks: list[Block], head: nn.Module, *, fixed_statistics: bool = False) -> None:
+    def __init__(self, blocks: list[Block], head: nn.Module) -> None:
         super().__init__()
         self.backbone = nn.Sequential()
         for block in blocks:
             self.backbone.add_module(block.name, block.module)
         self.head = head
-        self.fixed_statistics = fixed_statistics
         self.stages = tuple(block.stage for block in blocks)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -63,7 +60,7 @@ class Network(nn.Module):
             if not _trains(block):
                 block.eval()
             for layer in leaf_layers(block):
-                if not _trains(layer) or (self.fixed_statistics and isinstance(layer, _BatchNorm)):
+                if not _trains(layer):
                     layer.eval()
         return self
 
@@ -93,19 +90,18 @@ def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
             yield layer
 
 
-def build_network(backbone: nn.Module, num_classes: int, dropout: float, *, fixed_statistics: bool = False) -> Network:
+def build_network(backbone: nn.Module, num_classes: int, dropout: float) -> Network:
     """Join a timm `backbone` without classifier and a new linear head.
 
     Args:
         backbone: as `create_backbone` gives it.
         dropout: share of the D features that is dropped in training.
-        fixed_statistics: whether BatchNorm keeps the mean and variance it has, in training too.
     """
     num_features = int(backbone.num_features)  # type: ignore[arg-type]
     linear = nn.Linear(num_features, num_classes)
     nn.init.normal_(linear.weight, std=0.01)
     nn.init.zeros_(linear.bias)
-    return Network(_chain(backbone), nn.Sequential(nn.Dropout(dropout), linear), fixed_statistics=fixed_statistics)
+    return Network(_chain(backbone), nn.Sequential(nn.Dropout(dropout), linear))
 
 
 def create_backbone(name: str, *, pretrained: bool = False) -> nn.Module:

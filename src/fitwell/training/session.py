@@ -178,8 +178,7 @@ class _Session:
         torch.manual_seed(self.recipe.seed)
         model = self.recipe.model
         backbone = load_backbone(model.backbone, model.weights) if pretrained else create_backbone(model.backbone)
-        fixed = model.batch_norm == "fixed"
-        return build_network(backbone, len(self.classes), model.head.dropout, fixed_statistics=fixed)
+        return build_network(backbone, len(self.classes), model.head.dropout)
 
     def _plan(self) -> None:
         """Measure what is still `auto`, once per run: a resumed run must compute as it did before."""
