@@ -1,7 +1,7 @@
 """YAML 1.2 in and out."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fitwell.errors import RecipeError
@@ -90,6 +90,7 @@ def test_one_value_reads_as_in_a_file():
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(keys, values, max_size=3))
+@example({"list": ["?0", "? 0", "?"]})
 def test_what_is_written_reads_back_equal(content: dict[str, object]):
     assert read_document(to_yaml(content, "written by a test"), "x.yaml").values == content
 

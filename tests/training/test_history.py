@@ -1,8 +1,11 @@
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from fitwell.run_folder import create_run_folder
 from fitwell.training.history import forget_after, recording_history, recording_tensorboard
@@ -75,9 +78,11 @@ def test_tensorboard_reads_what_was_written(run):
     assert events.Scalars("val/accuracy")[0].value == pytest.approx(0.8)
 
 
-def test_steps_trained_again_after_a_kill_replace_the_first_ones(run):
+def test_steps_trained_again_after_a_kill_replace_the_first_ones(run, monkeypatch):
     with recording_tensorboard(run) as observer:
         train_twenty_steps(observer)
+    later = SimpleNamespace(time=lambda: time.time() + 1)  # TensorBoard orders files by the second in their names
+    monkeypatch.setattr(event_file_writer, "time", later)
     with recording_tensorboard(run) as observer:
         observer(PhaseStarted("head", "the head", 1, 20, 10))
         observer(StepDone("head", 1, 12, torch.tensor(7.0), {"head": 0.1}, torch.tensor(2.0)))

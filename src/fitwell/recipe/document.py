@@ -15,6 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from fitwell.errors import RecipeError
 
@@ -161,4 +162,6 @@ def _styled(content: object) -> object:
         if not any(isinstance(value, dict | list | tuple) for value in content):
             items.fa.set_flow_style()
         return items
+    if isinstance(content, str) and content.startswith("?"):  # ruamel leaves it bare, and reads a key from a bare one
+        return DoubleQuotedScalarString(content)
     return content

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from fitwell.errors import UsageError
 from fitwell.files import to_json, write_json
 
-RACE_SECONDS = 6.0  # a slow network gets fewer rounds, not a longer wait
+RACE_SECONDS = 2.0  # a slow network gets fewer rounds, not a longer wait
 RACE_ROUNDS = 5
 KEPT_FOR = timedelta(days=30)
 NEEDED_AGREEMENT = 0.999
