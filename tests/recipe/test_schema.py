@@ -13,7 +13,7 @@ PHASE: dict[str, Any] = {"name": "head", "train": "head", "epochs": 3, "learning
 def test_the_defaults_are_a_whole_recipe():
     recipe = Recipe()
     assert recipe.phases == DEFAULT_PHASES
-    assert [phase.train for phase in recipe.phases] == ["head", Stages(stages=2)]
+    assert [phase.train for phase in recipe.phases] == ["head", Last(last=10)]
     assert recipe.resolved == ()
 
 

@@ -32,9 +32,7 @@ ALLOWED_FORMATS = tuple(SIGNATURES)
 WHOLE_IMAGE = f"a whole image of one of the formats {', '.join(ALLOWED_FORMATS)}, DICOM."
 MAX_RUN_LENGTH_PIXELS = 4_000_000  # of a BMP that Pillow decodes in Python: 181 bytes that ask for more took 8 s
 DECODE_VERSION = 1  # raised when the same bytes become other pixels, so that no cache holds pixels of the old rules
-REDUCED_SPARE = (
-    1.75  # what a reduced JPEG keeps of each side wanted: the final picture stays within 43 dB; 1.46 gave 40
-)
+REDUCED_SPARE = 1.75  # times each side wanted is kept of a reduced JPEG: the picture stays within 43 dB; 1.46: 40
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 Note = tuple[str, str]  # (code, detail)

@@ -1,7 +1,7 @@
 """What frozen blocks make of images, computed once by whichever run comes first, and kept in the store.
 
-Kept as float16. Every run reads what was kept, also the one
-that computed it, so that a number never depends on who came first.
+Kept as float16. Every run reads what was kept, also the one that computed it, so that a number never depends on who
+came first.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from fitwell.data.loader import ImageSource, image_seed, load_batches
 from fitwell.data.transforms import Preprocessing
 from fitwell.errors import ResourceError
 from fitwell.files import to_json
+from fitwell.model.engine import Extract
 from fitwell.store import Shelf, Store, record_key
 
 EXTRACTION_BATCH = 32
 VERSIONED = ("fitwell", "torch", "timm", "pillow")
-
-Extract = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)

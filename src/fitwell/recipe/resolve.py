@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 DEFAULT_SIZE = 224  # side in pixels that it was pretrained at
-TARGET_PICTURES = 8000  # training images times views: bounds the time that frozen layers take
+TARGET_PICTURES = 4000  # training images times views: bounds the time that frozen layers take
 LEAST_VIEWS, MAX_VIEWS = 2, 8  # one alone would be the unvaried picture
 LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS_PER_EPOCH = 32, 8, 8
 

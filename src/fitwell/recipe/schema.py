@@ -196,8 +196,8 @@ class Resolution(Section):
 
 
 DEFAULT_PHASES = (
-    Phase(name="head", train="head", epochs=30, learning_rate="search"),
-    Phase(name="fine-tune", train=Stages(stages=2), epochs=6, learning_rate=1e-3, warmup_epochs=1),
+    Phase(name="head", train="head", epochs=20, learning_rate=2e-3, warmup_epochs=2, patience=6),
+    Phase(name="fine-tune", train=Last(last=10), epochs=12, learning_rate=3e-4, warmup_epochs=1, patience=5),
 )
 
 

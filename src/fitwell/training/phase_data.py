@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from fitwell.data.loader import ImageSource, epoch_batches, load_batches
 from fitwell.evaluation.predict import Batches, run_module
-from fitwell.model.activations import Activations, Extract, in_order, keep_activations
+from fitwell.model.activations import Activations, in_order, keep_activations
 from fitwell.model.compute import Compute
+from fitwell.model.engine import Extract
 from fitwell.model.network import Network
 from fitwell.store import Shelf
 
