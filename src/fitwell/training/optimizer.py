@@ -24,7 +24,7 @@ def build_optimizer(network: Network, settings: Optimizer) -> torch.optim.AdamW:
                 chosen, trainable = trainable, []
             if chosen:
                 groups.append({"params": chosen, "weight_decay": decay, "part": part})
-    return torch.optim.AdamW(groups, lr=0.0)  # the loop sets the rate before every step
+    return torch.optim.AdamW(groups, lr=0.0, fused=True)  # the loop sets the rate before every step
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> dict[str, float]:
