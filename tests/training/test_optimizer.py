@@ -36,5 +36,5 @@ def test_every_group_gets_the_rate():
 def test_gradients_are_scaled_to_the_norm_and_their_norm_before_is_told(clip_norm, expected):
     module = nn.Linear(2, 1, bias=False)
     module.weight.grad = torch.tensor([[3.0, 4.0]])
-    assert float(clip_gradients(module, clip_norm)) == pytest.approx(5.0)
+    assert float(clip_gradients(torch.optim.AdamW(module.parameters()), clip_norm)) == pytest.approx(5.0)
     assert module.weight.grad[0].tolist() == pytest.approx(expected, rel=1e-5)

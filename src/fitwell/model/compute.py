@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -45,8 +45,9 @@ class Compute:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which products run in the precision."""
-        kind = torch.device(self.device).type
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
 
 def compute_of(recipe: Recipe) -> Compute:

@@ -57,7 +57,11 @@ class Progress:
     def start_epoch(self, epoch: int) -> None:
         """Forget what belongs to the epoch before."""
         self.epoch, self.batch, self.num_seen = epoch, 0, 0
-        self.loss_sum, self.num_correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+        self.loss_sum, self.num_correct = torch.zeros_like(self.loss_sum), torch.zeros_like(self.num_correct)
+
+    def move(self, device: str) -> None:
+        """Put the sums where the losses are computed."""
+        self.loss_sum, self.num_correct = self.loss_sum.to(device), self.num_correct.to(device)
 
     def record(self) -> dict[str, Any]:
         """Return values for a checkpoint, on the CPU."""
@@ -113,34 +117,34 @@ def train_phase(
         RunError: when the loss is not finite; says between which steps it broke.
         StopAsked: when an observer asked to stop in the middle of a pass over images.
     """
-    phase, settings, last_finite_step = work.phase, work.recipe, progress.step
+    phase, settings, device, last_finite_step = work.phase, work.recipe, work.compute.device, progress.step
     schedule = schedule_of(phase, work.steps_per_epoch)
+    progress.move(device)
     for epoch in range(progress.epoch, phase.epochs):
         work.network.train()
         started, seen_before = time.monotonic(), progress.num_seen
         for inputs, indices in work.data.train_batches(work.first_epoch + epoch, progress.batch):
             step_of_phase = epoch * work.steps_per_epoch + progress.batch
             learning_rate = set_learning_rate(optimizer, schedule.learning_rate(step_of_phase, progress.plateau_scale))
-            _seed_dropout(settings.seed * 1_000_003 + progress.step, work.compute.device)
-            labels, weights = work.labels[indices].to(work.compute.device), work.weights[indices]
+            _seed_dropout(settings.seed * 1_000_003 + progress.step, device)
+            images = torch.from_numpy(indices)
+            labels, weights = work.labels[images].to(device), work.weights[images].to(device)
             with work.compute.autocast():
                 logits = work.data.module(work.compute.move(inputs))
-            loss = weighted_cross_entropy(
-                logits, labels, weights.to(work.compute.device), settings.loss.label_smoothing
-            )
+            loss = weighted_cross_entropy(logits, labels, weights, settings.loss.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            gradient_norm = clip_gradients(work.data.module, settings.optimizer.clip_norm)
+            gradient_norm = clip_gradients(optimizer, settings.optimizer.clip_norm)
             optimizer.step()
 
             progress.batch, progress.step = progress.batch + 1, progress.step + 1
             progress.num_seen += len(indices)
-            progress.loss_sum = progress.loss_sum.to(loss.device) + loss.detach() * len(indices)
-            progress.num_correct = progress.num_correct.to(loss.device) + (logits.argmax(dim=1) == labels).sum()
+            progress.loss_sum += loss.detach() * len(indices)
+            progress.num_correct += (logits.argmax(dim=1) == labels).sum()
             if progress.step % FINITE_CHECK_STEPS == 0 or progress.batch == work.steps_per_epoch:
                 _require_finite(progress, last_finite_step, phase, learning_rate)
                 last_finite_step = progress.step
-            done = StepDone(phase.name, epoch + 1, progress.step, loss.detach(), learning_rate, gradient_norm.detach())
+            done = StepDone(phase.name, epoch + 1, progress.step, loss.detach(), learning_rate, gradient_norm)
             if notify(observers, done):
                 _require_finite(progress, last_finite_step, phase, learning_rate)
                 checkpoint(True)

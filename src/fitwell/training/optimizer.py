@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fitwell.model.network import Network
 from fitwell.recipe.schema import Optimizer
@@ -34,7 +34,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
     return {str(group["part"]): learning_rate for group in optimizer.param_groups}
 
 
-def clip_gradients(module: nn.Module, clip_norm: float | None) -> Tensor:
-    """Scale the gradients of `module` to at most `clip_norm`; return their Euclidean norm before, a scalar."""
-    gradients = [parameter for parameter in module.parameters() if parameter.grad is not None]
-    return torch.nn.utils.clip_grad_norm_(gradients, float("inf") if clip_norm is None else clip_norm)
+def clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
+    """Scale all gradients of `optimizer` to at most `clip_norm`; return their Euclidean norm before, a scalar."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return torch.nn.utils.clip_grad_norm_(parameters, float("inf") if clip_norm is None else clip_norm)
