@@ -24,7 +24,9 @@ def build_optimizer(network: Network, settings: Optimizer) -> torch.optim.AdamW:
                 chosen, trainable = trainable, []
             if chosen:
                 groups.append({"params": chosen, "weight_decay": decay, "part": part})
-    return torch.optim.AdamW(groups, lr=0.0, fused=True)  # the loop sets the rate before every step
+    # Fused: one call for a group instead of a dozen for each parameter. It reads weights, gradients and moments in the
+    # order of memory, so their layout must not change while the optimizer lives. The loop sets the rate of every step.
+    return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> dict[str, float]:
