@@ -93,7 +93,7 @@ def test_a_training_picture_is_close_to_one_cut_from_the_whole_image(root):
         whole = decode_image(root / f"{number}.jpg")
         kept = prepare_picture(root / f"{number}.jpg", PREPROCESSING, varied)
         for seed in range(5):
-            found, expected = (training_tensor(image, PREPROCESSING, varied, seed) for image in (kept, whole))
+            found, expected = (training_tensor(np.array(image), PREPROCESSING, varied, seed) for image in (kept, whole))
             assert psnr(found.numpy() * 255 / 4, expected.numpy() * 255 / 4) > 35  # one level of 255 is about 4 / 255
 
 

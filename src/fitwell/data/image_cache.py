@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 from PIL import Image
 
 from fitwell.data.decode import DECODE_VERSION, decode_image
@@ -66,8 +67,8 @@ class ImageCache:
 
     def picture(
         self, path: Path, sha256: str, preprocessing: Preprocessing, augmentation: Augmentation | None
-    ) -> Image.Image:
-        """Return what `prepare_picture` does, from the store where it can; otherwise put it there.
+    ) -> NDArray[np.uint8]:
+        """Return `prepare_picture`'s pixels (H, W, 3), from the store where it can; otherwise put them there.
 
         When the store is full, the picture is prepared each time.
 
@@ -76,11 +77,11 @@ class ImageCache:
         """
         shelf, key = self._shelf(preprocessing, augmentation), record_key(sha256)
         if (kept := shelf.get(key)) is not None:
-            return Image.fromarray(kept)
-        picture = prepare_picture(path, preprocessing, augmentation, sha256=sha256)
+            return kept
+        pixels = np.array(prepare_picture(path, preprocessing, augmentation, sha256=sha256))
         if not self._is_full.value:
-            self._is_full.value = not shelf.append([key], [np.asarray(picture)])
-        return picture
+            self._is_full.value = not shelf.append([key], [pixels])
+        return pixels
 
     def _shelf(self, preprocessing: Preprocessing, augmentation: Augmentation | None) -> Shelf:
         if (preprocessing, augmentation) not in self._shelves:

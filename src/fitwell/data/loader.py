@@ -56,12 +56,12 @@ class ImageSource:
         """
         path = self.root / self.paths[image]
         if self.cache is None:
-            picture = prepare_picture(path, self.preprocessing, self.augmentation)
+            pixels = np.array(prepare_picture(path, self.preprocessing, self.augmentation))
         else:
-            picture = self.cache.picture(path, self.sha256s[image], self.preprocessing, self.augmentation)
+            pixels = self.cache.picture(path, self.sha256s[image], self.preprocessing, self.augmentation)
         if self.augmentation is None:
-            return normalise(picture, self.preprocessing)
-        return training_tensor(picture, self.preprocessing, self.augmentation, image_seed(self.seed, epoch, image))
+            return normalise(pixels, self.preprocessing)
+        return training_tensor(pixels, self.preprocessing, self.augmentation, image_seed(self.seed, epoch, image))
 
 
 def image_seed(seed: int, epoch: int, image: int) -> int:
