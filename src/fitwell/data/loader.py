@@ -56,7 +56,7 @@ class ImageSource:
         """
         path = self.root / self.paths[image]
         if self.cache is None:
-            pixels = np.array(prepare_picture(path, self.preprocessing, self.augmentation))
+            pixels = prepare_picture(path, self.preprocessing, self.augmentation)
         else:
             pixels = self.cache.picture(path, self.sha256s[image], self.preprocessing, self.augmentation)
         if self.augmentation is None:
