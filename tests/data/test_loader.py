@@ -154,7 +154,7 @@ def test_a_killed_worker_is_a_named_error(root):
 
 def test_other_faults_are_not_mistaken_for_a_dead_worker(root):
     class Broken(ImageSource):
-        def load(self, image, epoch):
+        def load(self, image, epoch, *, out=None):
             raise RuntimeError("our bug")
 
     broken = Broken(root, ("0.png",), PREPROCESSING, None, 0)

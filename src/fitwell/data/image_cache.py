@@ -29,7 +29,7 @@ LEAST_AREA = 0.01  # of a crop that keeps its detail; crops may be as small as n
 def prepare_picture(
     path: Path, preprocessing: Preprocessing, augmentation: Augmentation | None, *, sha256: str | None = None
 ) -> NDArray[np.uint8]:
-    """Return the pixels (H, W, 3) of evaluation's view of an image, or with an `augmentation` the picture that training varies.
+    """Return (H, W, 3): evaluation's view of an image, or with an `augmentation` the picture that training varies.
 
     Args:
         sha256: of the file, when it must be the one that was seen before.

@@ -100,9 +100,14 @@ def crop_plan(preprocessing: Preprocessing) -> CropPlan:
 
 
 def training_tensor(
-    pixels: NDArray[np.uint8], preprocessing: Preprocessing, augmentation: Augmentation, seed: int
+    pixels: NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    seed: int,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Return a variation of the picture (H, W, 3) as (3, size, size) float32, normalised.
+    """Return a variation of the picture (H, W, 3) as (3, size, size) float32, normalised; in `out`, if that is given.
 
     In order: crop and rotation in one step (corners from beyond the picture get the mean colour), flip, brightness,
     contrast, saturation, hue, normalisation, erasing. The same seed gives the same bits.
@@ -112,11 +117,11 @@ def training_tensor(
     is_mirrored = augmentation.flip in ("horizontal", "both") and draws[5] < 0.5
     is_inverted = augmentation.flip in ("vertical", "both") and draws[6] < 0.5
     flips = [axis for axis, holds in ((1, is_inverted), (2, is_mirrored)) if holds]
-    levels = _cut(pixels, window, preprocessing).flip(flips)
-    picture = levels.to(torch.float32, memory_format=torch.contiguous_format)
+    picture = torch.empty(3, preprocessing.size, preprocessing.size) if out is None else out
+    picture.copy_(_cut(pixels, window, preprocessing).flip(flips))
     _recolor(picture, augmentation, draws[7:11])
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    picture.mul_(1 / (255 * std)).sub_(mean / std)
+    for plane, mean, std in zip(picture, preprocessing.mean, preprocessing.std, strict=True):
+        plane.mul_(1 / (255 * std)).sub_(mean / std)
     if draws[11] < augmentation.erase_probability:
         top, left, height, width = _draw_erased(preprocessing.size, augmentation.erase_area, draws[12:])
         picture[:, top : top + height, left : left + width] = 0.0  # zero is the mean colour now
@@ -248,14 +253,17 @@ def _draw_erased(size: int, area: tuple[float, float], draws: list[float]) -> tu
     return round((size - height) * draws[2]), round((size - width) * draws[3]), height, width
 
 
-def normalise(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor:
-    """Return (3, H, W) float32 of (H, W, 3): (value / 255 - mean) / std, computed in float64 and rounded once."""
+def normalise(pixels: NDArray[np.uint8], preprocessing: Preprocessing, *, out: Tensor | None = None) -> Tensor:
+    """Return (3, H, W) float32 of (H, W, 3): (value / 255 - mean) / std, computed in float64 and rounded once.
+
+    In `out`, if that is given.
+    """
     levels = np.arange(256) / 255
-    planes = np.empty((3, *pixels.shape[:2]), dtype=np.float32)
+    picture = torch.empty(3, *pixels.shape[:2]) if out is None else out
     for channel, (mean, std) in enumerate(zip(preprocessing.mean, preprocessing.std, strict=True)):
         table = ((levels - mean) / std).astype(np.float32)
-        np.take(table, pixels[..., channel], out=planes[channel], mode="clip")  # "clip" spares a copy
-    return torch.from_numpy(planes)
+        np.take(table, pixels[..., channel], out=picture[channel].numpy(), mode="clip")  # "clip" spares a copy
+    return picture
 
 
 def _mean_color(preprocessing: Preprocessing) -> tuple[int, int, int]:
