@@ -73,7 +73,7 @@ def test_evaluation_sees_the_exact_view_of_what_is_decoded(root, fit):
     for number in range(len(SIZES)):
         path = root / f"{number}.jpg"
         view = prepare_picture(path, preprocessing, None)
-        assert view == model_view(decode_image(path, side), crop_plan(preprocessing))
+        assert np.array_equal(view, model_view(decode_image(path, side), crop_plan(preprocessing)))
         assert psnr(view, model_view(decode_image(path), crop_plan(preprocessing))) > 40
 
 
@@ -83,17 +83,18 @@ def test_training_keeps_what_its_smallest_crop_needs_and_enlarges_nothing(root, 
     assert training_side(PREPROCESSING, augmentation) == side  # 32 / sqrt(low * 3 / 4), low at least 0.01, rounded up
     for number, size in enumerate(SIZES):
         picture = prepare_picture(root / f"{number}.jpg", PREPROCESSING, augmentation)
-        assert min(picture.size) == (min(size) if min(size) <= 1.25 * side else side)
-        assert picture.width / picture.height == pytest.approx(size[0] / size[1], rel=0.02)
+        height, width, _ = picture.shape
+        assert min(height, width) == (min(size) if min(size) <= 1.1 * side else side)
+        assert width / height == pytest.approx(size[0] / size[1], rel=0.02)
 
 
 def test_a_training_picture_is_close_to_one_cut_from_the_whole_image(root):
-    varied = replace(VARIED, rotate_degrees=0, flip="none", brightness=0, hue=0)
+    varied = replace(VARIED, brightness=0, hue=0)  # turned: an upright crop begins between two pixels of either
     for number in (1, 2, 5):
         whole = decode_image(root / f"{number}.jpg")
         kept = prepare_picture(root / f"{number}.jpg", PREPROCESSING, varied)
         for seed in range(5):
-            found, expected = (training_tensor(image, PREPROCESSING, varied, seed) for image in (kept, whole))
+            found, expected = (training_tensor(np.array(image), PREPROCESSING, varied, seed) for image in (kept, whole))
             assert psnr(found.numpy() * 255 / 4, expected.numpy() * 255 / 4) > 35  # one level of 255 is about 4 / 255
 
 
@@ -152,7 +153,7 @@ def test_two_processes_fill_one_cache_and_keep_each_picture_once(root, tmp_path)
         assert process.returncode == 0
     (data,) = cache_root.glob("*/data.bin")
     kept = [prepare_picture(root / path, PREPROCESSING, VARIED) for path in images.paths]
-    assert data.stat().st_size == sum(3 * picture.width * picture.height for picture in kept)
+    assert data.stat().st_size == sum(picture.nbytes for picture in kept)
     assert all_equal(tensors(source(root, cache_root, VARIED)), tensors(images))
 
 

@@ -87,8 +87,8 @@ def test_without_augmentation_the_evaluation_picture_is_loaded(root):
 def test_the_randomness_of_an_image_is_that_of_its_seed_epoch_and_number(root):
     [(tensor, _)] = load(source(root), [np.array([3, 1])], epoch=4)
     for row, number in enumerate((3, 1)):
-        picture = decode_image(root / f"{number}.png")
-        assert tensor[row].equal(training_tensor(picture, PREPROCESSING, VARIED, image_seed(5, 4, number)))
+        pixels = np.array(decode_image(root / f"{number}.png"))
+        assert tensor[row].equal(training_tensor(pixels, PREPROCESSING, VARIED, image_seed(5, 4, number)))
     assert not load(source(root), [np.array([3, 1])], epoch=5)[0][0].equal(tensor)
 
 
@@ -154,7 +154,7 @@ def test_a_killed_worker_is_a_named_error(root):
 
 def test_other_faults_are_not_mistaken_for_a_dead_worker(root):
     class Broken(ImageSource):
-        def load(self, image, epoch):
+        def load(self, image, epoch, *, out=None):
             raise RuntimeError("our bug")
 
     broken = Broken(root, ("0.png",), PREPROCESSING, None, 0)

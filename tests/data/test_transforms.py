@@ -30,6 +30,11 @@ def levels(tensor):
     return (tensor * 255).round().to(torch.int64)
 
 
+def unrounded(picture):
+    """The picture as (3, H, W) float32 from 0 to 1, in which torchvision rounds nothing to 8 bits."""
+    return v2.functional.to_dtype(v2.functional.pil_to_tensor(picture), torch.float32, scale=True)
+
+
 @pytest.mark.parametrize("size", [(50, 40), (40, 53), (31, 64), (300, 300), (20, 20), (33, 200)])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("crop_fraction", [0.875, 0.9, 1.0])
@@ -76,7 +81,7 @@ def test_the_narrowest_pictures_fit(size, fit):
     picture = Image.new("RGB", size, "white")
     augmentation = Augmentation(rotate_degrees=20, crop_area=(0.5, 1.0))
     assert evaluation_tensor(picture, settings(fit=fit)).shape == (3, 32, 32)
-    assert training_tensor(picture, settings(fit=fit), augmentation, 3).shape == (3, 32, 32)
+    assert training_tensor(np.array(picture), settings(fit=fit), augmentation, 3).shape == (3, 32, 32)
 
 
 def test_squash_is_one_resize():
@@ -89,14 +94,15 @@ def test_squash_is_one_resize():
 def test_training_without_variation_is_the_evaluation():
     picture = noise(70, 70)
     for fit in ("crop", "squash", "pad"):
-        assert training_tensor(picture, settings(fit=fit), QUIET, 1).equal(
-            evaluation_tensor(picture, settings(fit=fit))
-        )
+        found = training_tensor(np.array(picture), settings(fit=fit, **PLAIN), QUIET, 1)
+        difference = (found - evaluation_tensor(picture, settings(fit=fit, **PLAIN))).abs() * 255
+        assert difference.max() < 3.01  # levels; torch rounds its weights, Pillow does not
+        assert difference.mean() < 0.1
 
 
 def test_training_without_variation_keeps_a_padded_picture_whole():
     picture = noise(80, 40)
-    found = training_tensor(picture, settings(fit="pad", **PLAIN), QUIET, 1)
+    found = training_tensor(np.array(picture), settings(fit="pad", **PLAIN), QUIET, 1)
     expected = evaluation_tensor(picture, settings(fit="pad", **PLAIN))
     assert (found - expected).abs().mean() < 0.01
 
@@ -116,15 +122,15 @@ ALL = Augmentation(
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
 def test_the_seed_alone_decides_the_variation(fit):
     picture = noise(60, 45)
-    first = training_tensor(picture, settings(fit=fit), ALL, 7)
+    first = training_tensor(np.array(picture), settings(fit=fit), ALL, 7)
     torch.manual_seed(1)
     np.random.seed(1)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    again = training_tensor(picture, settings(fit=fit), ALL, 7)
+    again = training_tensor(np.array(picture), settings(fit=fit), ALL, 7)
     assert first.equal(again)
     assert torch.get_rng_state().equal(before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
-    assert not training_tensor(picture, settings(fit=fit), ALL, 8).equal(first)
+    assert not training_tensor(np.array(picture), settings(fit=fit), ALL, 8).equal(first)
     assert (first.shape, first.dtype) == ((3, 32, 32), torch.float32)
 
 
@@ -140,7 +146,9 @@ def test_crops_keep_the_asked_area_and_aspect_and_reach_every_border(size):
     areas, aspects, lows, highs = [], [], [], []
     for seed in range(150):
         augmentation = Augmentation(crop_area=(0.3, 0.6))
-        red, green, _ = levels(training_tensor(gradient(*size), settings(size=50, **PLAIN), augmentation, seed))
+        red, green, _ = levels(
+            training_tensor(np.array(gradient(*size)), settings(size=50, **PLAIN), augmentation, seed)
+        )
         kept_width = (red[25, -1] - red[25, 0]).item() * 50 / 49
         kept_height = (green[-1, 25] - green[0, 25]).item() * 50 / 49
         areas.append(kept_width * kept_height / (width * height))
@@ -156,10 +164,10 @@ def test_crops_keep_the_asked_area_and_aspect_and_reach_every_border(size):
 
 
 def test_a_crop_that_cannot_have_its_area_is_the_largest_of_an_allowed_aspect():
-    red, green, _ = levels(training_tensor(gradient(250, 60), settings(size=50, **PLAIN), QUIET, 0))
+    red, green, _ = levels(training_tensor(np.array(gradient(250, 60)), settings(size=50, **PLAIN), QUIET, 0))
     assert (red[0, -1] - red[0, 0]).item() * 50 / 49 == pytest.approx(80, abs=2)  # 60 * 4 / 3
     assert (green[-1, 0] - green[0, 0]).item() * 50 / 49 == pytest.approx(60, abs=2)
-    red, green, _ = levels(training_tensor(gradient(60, 250), settings(size=50, **PLAIN), QUIET, 0))
+    red, green, _ = levels(training_tensor(np.array(gradient(60, 250)), settings(size=50, **PLAIN), QUIET, 0))
     assert (green[-1, 0] - green[0, 0]).item() * 50 / 49 == pytest.approx(80, abs=2)
 
 
@@ -168,7 +176,7 @@ def test_the_other_fits_crop_first_and_keep_their_shape(fit, kept):
     augmentation = Augmentation(crop_area=(0.25, 0.25))
     for seed in range(5):
         red, green, _ = levels(
-            training_tensor(gradient(200, 100), settings(size=50, fit=fit, **PLAIN), augmentation, seed)
+            training_tensor(np.array(gradient(200, 100)), settings(size=50, fit=fit, **PLAIN), augmentation, seed)
         )
         row = green[:, 25].ge(1).nonzero().flatten()  # rows that show the picture and not the fill
         column = red[row[len(row) // 2]]
@@ -178,25 +186,24 @@ def test_the_other_fits_crop_first_and_keep_their_shape(fit, kept):
 
 
 def test_rotation_is_the_affine_turn_and_corners_get_the_mean_colour():
-    # At a size of the picture itself torchvision's rotate is the reference; 4 source pixels make one smooth step.
+    # At the size of the picture itself torchvision's rotate is the reference.
     picture = noise(96, 96)
     augmentation = Augmentation(rotate_degrees=30)
     for seed in range(6):
         angle = 30 * (2 * np.random.default_rng(seed).random(16)[4] - 1)
-        found = training_tensor(picture, settings(size=96, fit="squash", **PLAIN), augmentation, seed)
-        reference = v2.functional.rotate(picture, angle, v2.InterpolationMode.BILINEAR, fill=(0, 0, 0))
-        expected = torch.from_numpy(np.asarray(reference).transpose(2, 0, 1).copy()) / 255
+        found = training_tensor(np.array(picture), settings(size=96, fit="squash", **PLAIN), augmentation, seed)
+        expected = v2.functional.rotate(unrounded(picture), angle, v2.InterpolationMode.BILINEAR)
         difference = (found - expected).abs()
         assert difference.mean() < 0.004
-        assert difference[:, 30:66, 30:66].max() < 0.02
-    filled = training_tensor(picture, settings(size=96, fit="squash"), augmentation, 0)
-    assert filled[:, 0, 0].abs().max() < 0.5 / 255 / min(STD)
+        assert difference[:, 30:66, 30:66].max() < 1e-4
+    filled = training_tensor(np.array(picture), settings(size=96, fit="squash"), augmentation, 0)
+    assert filled[:, 0, 0].abs().max() < 1e-6
 
 
 def test_a_turned_picture_is_shrunk_without_aliasing():
     # Stripes of one pixel become even grey when shrunk four times; without antialiasing they would beat.
     stripes = Image.fromarray(np.tile(np.array([0, 255], dtype=np.uint8), (256, 128))).convert("RGB")
-    found = training_tensor(stripes, settings(size=64, **PLAIN), Augmentation(rotate_degrees=10), 1)
+    found = training_tensor(np.array(stripes), settings(size=64, **PLAIN), Augmentation(rotate_degrees=10), 1)
     assert (found[:, 16:48, 16:48] - 0.5).abs().max() < 0.06
 
 
@@ -215,8 +222,8 @@ def test_flips_happen_where_asked_and_half_of_the_time(flip, expected):
     variants = {"as it is": plain, "left-right": plain.flip(2), "top-bottom": plain.flip(1), "turned": plain.flip(1, 2)}
     seen = []
     for seed in range(80):
-        found = training_tensor(picture, settings(), Augmentation(flip=flip), seed)
-        seen += [name for name, variant in variants.items() if found.equal(variant)]
+        found = training_tensor(np.array(picture), settings(), Augmentation(flip=flip), seed)
+        seen += [name for name, variant in variants.items() if found.allclose(variant, atol=1e-6)]
     assert len(seen) == 80
     assert set(seen) == expected
     assert seen.count("as it is") == pytest.approx(80 / len(expected), abs=14)
@@ -230,9 +237,8 @@ def test_colour_changes_match_torchvision(name):
     factors = []
     for seed in range(30):
         factors.append(1 + 0.4 * (2 * np.random.default_rng(seed).random(16)[draw] - 1))
-        found = levels(training_tensor(picture, settings(**PLAIN), Augmentation(**{name: 0.4}), seed))
-        expected = torch.from_numpy(np.asarray(adjust(picture, factors[-1])).transpose(2, 0, 1).copy())
-        assert found.equal(expected.to(torch.int64))
+        found = training_tensor(np.array(picture), settings(**PLAIN), Augmentation(**{name: 0.4}), seed)
+        torch.testing.assert_close(found, adjust(unrounded(picture), factors[-1]), rtol=0, atol=1e-4)
     assert 0.6 <= min(factors) < 0.7
     assert 1.3 < max(factors) <= 1.4
 
@@ -240,14 +246,16 @@ def test_colour_changes_match_torchvision(name):
 def test_hue_turns_the_colour_circle_and_leaves_grey_alone():
     red = Image.new("RGB", (32, 32), (200, 40, 40))
     turned = {
-        tuple(levels(training_tensor(red, settings(**PLAIN), Augmentation(hue=0.5), seed))[:, 0, 0].tolist())
+        tuple(levels(training_tensor(np.array(red), settings(**PLAIN), Augmentation(hue=0.5), seed))[:, 0, 0].tolist())
         for seed in range(60)
     }
     assert len(turned) > 20
     assert all(max(color) == 200 and abs(min(color) - 40) <= 2 for color in turned)
     assert {color.index(200) for color in turned} == {0, 1, 2}
     grey = Image.new("RGB", (32, 32), (90, 90, 90))
-    assert levels(training_tensor(grey, settings(**PLAIN), Augmentation(hue=0.5), 3)).unique().tolist() == [90]
+    assert levels(training_tensor(np.array(grey), settings(**PLAIN), Augmentation(hue=0.5), 3)).unique().tolist() == [
+        90
+    ]
 
 
 def test_erasing_fills_a_rectangle_of_the_asked_area_as_often_as_asked():
@@ -255,9 +263,9 @@ def test_erasing_fills_a_rectangle_of_the_asked_area_as_often_as_asked():
     areas = []
     for seed in range(200):
         erased = (
-            training_tensor(white, settings(size=64), Augmentation(erase_probability=0.3, erase_area=(0.1, 0.2)), seed)[
-                0
-            ]
+            training_tensor(
+                np.array(white), settings(size=64), Augmentation(erase_probability=0.3, erase_area=(0.1, 0.2)), seed
+            )[0]
             == 0
         )
         if not erased.any():
@@ -274,9 +282,11 @@ def test_switching_one_variation_off_leaves_the_others_as_they_are():
     from dataclasses import replace
 
     picture = noise(32, 32)
-    both = training_tensor(picture, settings(), Augmentation(flip="both", brightness=0.4), 11)
-    flipped = training_tensor(picture, settings(), Augmentation(flip="both"), 11)
-    bright = training_tensor(picture, settings(), replace(Augmentation(flip="both", brightness=0.4), flip="none"), 11)
+    both = training_tensor(np.array(picture), settings(), Augmentation(flip="both", brightness=0.4), 11)
+    flipped = training_tensor(np.array(picture), settings(), Augmentation(flip="both"), 11)
+    bright = training_tensor(
+        np.array(picture), settings(), replace(Augmentation(flip="both", brightness=0.4), flip="none"), 11
+    )
     plain = evaluation_tensor(picture, settings())
-    flip = next(dims for dims in ((), (1,), (2,), (1, 2)) if flipped.equal(plain.flip(dims)))
+    flip = next(dims for dims in ((), (1,), (2,), (1, 2)) if flipped.allclose(plain.flip(dims), atol=1e-6))
     assert both.equal(bright.flip(flip))

@@ -173,7 +173,7 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
     if image.mode == "F" or image.mode.startswith("I"):
         return _wide_grey_to_rgb(image)
     if not image.has_transparency_data:
-        return image.convert("RGB"), False
+        return image if image.mode == "RGB" else image.convert("RGB"), False  # to convert RGB to RGB is a copy
     layers = image.convert("RGBA")
     if layers.getchannel("A").getextrema() == (255, 255):
         return layers.convert("RGB"), False

@@ -82,6 +82,12 @@ def _jpeg_has_end(file: IO[bytes]) -> bool:
     while len(head := file.read(4)) == 4 and head[0] == 0xFF and head[1] != JPEG_SCAN:
         is_fill = head[1] == 0xFF  # any number of these may stand before a marker
         file.seek(-3 if is_fill else int.from_bytes(head[2:], "big") - 2, os.SEEK_CUR)
+    start = file.tell()
+    if file.seek(0, os.SEEK_END) >= start + 2:
+        file.seek(-2, os.SEEK_CUR)
+        if file.read(2) == JPEG_END:
+            return True
+    file.seek(start)
     last = b""
     while chunk := file.read(CHUNK_BYTES):
         if JPEG_END in last + chunk:

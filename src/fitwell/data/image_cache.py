@@ -14,21 +14,22 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image
+import torch
+from numpy.typing import NDArray
 
 from fitwell.data.decode import DECODE_VERSION, decode_image
-from fitwell.data.preview import RESAMPLING, model_view
-from fitwell.data.transforms import MIN_ASPECT, Augmentation, Preprocessing, crop_plan
+from fitwell.data.preview import model_view
+from fitwell.data.transforms import MIN_ASPECT, Augmentation, Preprocessing, crop_plan, resized
 from fitwell.store import Shelf, Store, record_key
 
-WORTH_SCALING = 1.25  # below, scaling a picture down takes as long as decoding it and saves little
+WORTH_SCALING = 1.1  # times the sides that are needed; below, scaling a picture down saves little
 LEAST_AREA = 0.01  # of a crop that keeps its detail; crops may be as small as nothing
 
 
 def prepare_picture(
     path: Path, preprocessing: Preprocessing, augmentation: Augmentation | None, *, sha256: str | None = None
-) -> Image.Image:
-    """Return evaluation's view of an image, or with an `augmentation` the picture that training varies.
+) -> NDArray[np.uint8]:
+    """Return (H, W, 3): evaluation's view of an image, or with an `augmentation` the picture that training varies.
 
     Args:
         sha256: of the file, when it must be the one that was seen before.
@@ -38,13 +39,14 @@ def prepare_picture(
     """
     if augmentation is None:
         image = decode_image(path, _evaluation_side(preprocessing), sha256=sha256)
-        return model_view(image, crop_plan(preprocessing))
+        return np.array(model_view(image, crop_plan(preprocessing)))
     side = training_side(preprocessing, augmentation)
-    image = decode_image(path, side, sha256=sha256)
-    if min(image.size) <= WORTH_SCALING * side:
-        return image
-    width, height = (max(side, round(side * length / min(image.size))) for length in image.size)
-    return image.resize((width, height), RESAMPLING[preprocessing.interpolation])
+    pixels = np.array(decode_image(path, side, sha256=sha256))
+    shorter = min(pixels.shape[:2])
+    if shorter <= WORTH_SCALING * side:
+        return pixels
+    height, width = (max(side, round(side * length / shorter)) for length in pixels.shape[:2])
+    return resized(pixels, height, width, preprocessing.interpolation)
 
 
 def training_side(preprocessing: Preprocessing, augmentation: Augmentation) -> int:
@@ -66,7 +68,7 @@ class ImageCache:
 
     def picture(
         self, path: Path, sha256: str, preprocessing: Preprocessing, augmentation: Augmentation | None
-    ) -> Image.Image:
+    ) -> NDArray[np.uint8]:
         """Return what `prepare_picture` does, from the store where it can; otherwise put it there.
 
         When the store is full, the picture is prepared each time.
@@ -76,11 +78,11 @@ class ImageCache:
         """
         shelf, key = self._shelf(preprocessing, augmentation), record_key(sha256)
         if (kept := shelf.get(key)) is not None:
-            return Image.fromarray(kept)
-        picture = prepare_picture(path, preprocessing, augmentation, sha256=sha256)
+            return kept
+        pixels = prepare_picture(path, preprocessing, augmentation, sha256=sha256)
         if not self._is_full.value:
-            self._is_full.value = not shelf.append([key], [np.asarray(picture)])
-        return picture
+            self._is_full.value = not shelf.append([key], [pixels])
+        return pixels
 
     def _shelf(self, preprocessing: Preprocessing, augmentation: Augmentation | None) -> Shelf:
         if (preprocessing, augmentation) not in self._shelves:
@@ -98,6 +100,7 @@ def _describe(preprocessing: Preprocessing, augmentation: Augmentation | None) -
     if augmentation is None:
         return {"view": asdict(crop_plan(preprocessing))}
     return {
+        "torch": torch.__version__,
         "shorter_side": training_side(preprocessing, augmentation),
         "interpolation": preprocessing.interpolation,
     }

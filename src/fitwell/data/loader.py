@@ -48,20 +48,21 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def load(self, image: int, epoch: int) -> torch.Tensor:
-        """Return one image as (3, size, size) float32.
+    def load(self, image: int, epoch: int, *, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return one image as (3, size, size) float32; in `out`, if that is given.
 
         Raises:
             DataError: when it cannot be decoded, or is read for the cache and is not what `sha256s` says.
         """
         path = self.root / self.paths[image]
         if self.cache is None:
-            picture = prepare_picture(path, self.preprocessing, self.augmentation)
+            pixels = prepare_picture(path, self.preprocessing, self.augmentation)
         else:
-            picture = self.cache.picture(path, self.sha256s[image], self.preprocessing, self.augmentation)
+            pixels = self.cache.picture(path, self.sha256s[image], self.preprocessing, self.augmentation)
         if self.augmentation is None:
-            return normalise(picture, self.preprocessing)
-        return training_tensor(picture, self.preprocessing, self.augmentation, image_seed(self.seed, epoch, image))
+            return normalise(pixels, self.preprocessing, out=out)
+        seed = image_seed(self.seed, epoch, image)
+        return training_tensor(pixels, self.preprocessing, self.augmentation, seed, out=out)
 
 
 def image_seed(seed: int, epoch: int, image: int) -> int:
@@ -127,12 +128,14 @@ class _Batches(Dataset["DataError | Loaded"]):
         return len(self.batches)
 
     def __getitem__(self, batch: int) -> DataError | Loaded:
-        indices = self.batches[batch]
+        indices, size = self.batches[batch], self.source.preprocessing.size
+        images = torch.empty(len(indices), 3, size, size)
         try:
-            images = [self.source.load(int(image), self.epoch) for image in indices]
+            for image, row in zip(indices.tolist(), images, strict=True):
+                self.source.load(image, self.epoch, out=row)
         except DataError as error:
             return error  # raised here, torch would rebuild it from its message alone
-        return torch.stack(images), indices
+        return images, indices
 
 
 def _as_it_is(item: object) -> object:
