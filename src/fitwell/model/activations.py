@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fitwell.data.loader import ImageSource, image_seed, load_batches
-from fitwell.data.transforms import Preprocessing
+from fitwell.data.transforms import VARIATION_VERSION, Preprocessing
 from fitwell.errors import ResourceError
 from fitwell.files import to_json
 from fitwell.model.engine import Extract
@@ -107,7 +107,7 @@ def _key(source: ImageSource, image: int, epoch: int) -> bytes:
     if source.augmentation is None:
         return record_key(source.sha256s[image])
     variation = to_json(asdict(source.augmentation))
-    return record_key(source.sha256s[image], variation, image_seed(source.seed, epoch, image))
+    return record_key(source.sha256s[image], VARIATION_VERSION, variation, image_seed(source.seed, epoch, image))
 
 
 def _to_half(values: Tensor) -> NDArray[np.float16]:
