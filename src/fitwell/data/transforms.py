@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from fitwell.data.preview import RESAMPLING, CropPlan, model_view
+from fitwell.data.preview import RESAMPLING, CropPlan
 
 MIN_ASPECT, MAX_ASPECT = 3 / 4, 4 / 3  # of a training crop; Szegedy et al. 2014, arXiv:1409.4842
 MIN_ERASE_ASPECT, MAX_ERASE_ASPECT = 0.3, 3.3  # Zhong et al. 2017, arXiv:1708.04896
@@ -77,11 +77,6 @@ class Window:
     width: float
     height: float
     radians: float
-
-
-def evaluation_tensor(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
-    """Return the picture as (3, size, size) float32, fitted by `preview.model_view` and normalised."""
-    return normalise(model_view(image, crop_plan(preprocessing)), preprocessing)
 
 
 def crop_plan(preprocessing: Preprocessing) -> CropPlan:
