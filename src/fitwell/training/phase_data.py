@@ -94,9 +94,16 @@ def image_phase_data(network: Network, data: RunData) -> PhaseData:
     return PhaseData(network, train_batches, val_batches)
 
 
-def cached_phase_data(network: Network, data: RunData, compute: Compute, frozen: Frozen) -> PhaseData:
-    """Give the phase activations at its own boundary, and the blocks and the head that follow."""
-    boundary = network.boundary()
+def cached_phase_data(
+    network: Network, data: RunData, compute: Compute, frozen: Frozen, *, holds_features: bool = True
+) -> PhaseData:
+    """Give the phase activations at its own boundary, and the blocks and the head that follow.
+
+    Args:
+        holds_features: whether the frozen blocks above the kept activations run once, and memory holds what they give;
+            else they run in every epoch.
+    """
+    boundary = network.boundary() if holds_features else frozen.boundary
     between = network.between(frozen.boundary, boundary)
 
     @cache

@@ -11,7 +11,7 @@ from functools import cache, partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -26,7 +26,9 @@ from fitwell.model.weights import load_network
 from fitwell.recipe.resolve import most_epochs
 from fitwell.recipe.schema import Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
-from fitwell.training.prepare import PreparedRun
+
+if TYPE_CHECKING:
+    from fitwell.training.prepare import PreparedRun
 
 TRAINING_IMAGES = 4  # of a probe
 EXTRACTION_IMAGES = 8

@@ -221,7 +221,8 @@ class _Session:
 
         if self._frozen is None:
             self._frozen = freeze(self.network, self.recipe, plan, self._store, on_batch)
-        return cached_phase_data(self.network, self._data, self.compute, self._frozen)
+        holds_features = phase.learning_rate == "search" or self.run.read()["memory"]["holds_features"]
+        return cached_phase_data(self.network, self._data, self.compute, self._frozen, holds_features=holds_features)
 
     def _cache_plan(self) -> CachePlan:
         plan: dict[str, Any] = self.run.read()["plan"]
