@@ -27,7 +27,7 @@ from fitwell.training.plan import TRAINING_IMAGES, find_extraction
 
 FREE_SHARE = 0.8  # of what the machine has free, for `auto`
 FLOAT, DOUBLE = 4, 8  # bytes
-LIBRARY_BYTES = 700_000_000  # imported later, and kept by allocators until the verdict (0.68 GB more on solar cells)
+LIBRARY_BYTES = 700_000_000  # imported later, and kept by allocators: set to cover the 0.64 GB left over in one run
 WORKER_BYTES = 100_000_000  # that a loading process does not share with its parent
 RESAMPLING_BYTES = 100_000_000  # of the bootstrap, see CHUNK_CELLS in evaluation/intervals.py
 INDEX_BYTES = 300  # of each kept array
