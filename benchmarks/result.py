@@ -11,9 +11,13 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from scipy import stats
+
+from fitwell.data.index import Dataset
+from fitwell.files import sha256_of_file
 
 RESULTS = Path(__file__).parent / "results"
 PROBE_SECONDS = 0.6  # of each figure
@@ -94,6 +98,11 @@ def _rate(work: Callable[[], object]) -> float:
         work()
         done += 1
     return round(done / (time.perf_counter() - started), 3)
+
+
+def with_hashes(dataset: Dataset) -> pd.DataFrame:
+    """Return the images with what their kept features are found by; a check would compute it on the way."""
+    return dataset.images.assign(sha256=[sha256_of_file(dataset.root / path) for path in dataset.images["path"]])
 
 
 def write_result(name: str, content: dict[str, object]) -> None:

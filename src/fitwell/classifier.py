@@ -157,22 +157,13 @@ def inspect(dataset: Dataset, recipe: Recipe, *, flips: bool = False, labels: bo
 
 def _suspect_labels(inspection: Inspection, recipe: Recipe) -> Inspection:
     from fitwell.data.check.suspect_labels import find_suspect_labels
-    from fitwell.evaluation.features import frozen_features
-    from fitwell.training.prepare import preprocessing_of, resolve_for
+    from fitwell.training.features import frozen_features
 
-    images, resolved = inspection.images, resolve_for(inspection.images, recipe)
-    paths = list(images["path"])
-    features = frozen_features(
-        inspection.root,
-        paths,
-        preprocessing_of(resolved),
-        backbone=resolved.model.backbone,
-        weights=resolved.model.weights,
-        device=recipe.execution.device,
-    )
+    images = inspection.images
+    features = frozen_features(inspection.root, images, recipe)
     # Folded by duplicates only: relatives of an image are the best witnesses, but its copies have the same label.
-    suspects = find_suspect_labels(features, images["label"].to_numpy(), paths, inspection.clusters)
-    return inspection.adding(suspects)
+    labels, paths = images["label"].to_numpy(), list(images["path"])
+    return inspection.adding(find_suspect_labels(features, labels, paths, inspection.clusters))
 
 
 def prepare(dataset: Dataset, recipe: Recipe, on_data_error: str = "stop") -> PreparedRun:

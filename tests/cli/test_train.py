@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from fitwell.cli.app import run
@@ -35,6 +37,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(pictures, tmp_path, capsys,
     shown = capsys.readouterr().out
     assert "seed: 3" in shown
     assert "train     26 images: blue " in shown
+    assert re.search(r"memory: \d\.\d\d GB at its peak \(process .* that are free\n", shown)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -45,6 +48,7 @@ def test_a_dry_run_in_json_holds_recipe_and_split(pictures, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["recipe"]["images"]["size"] == 64
     assert sum(shown["split"]["val"].values()) == 5
+    assert sum(shown["memory"]["parts"].values()) == shown["memory"]["expected_bytes"] < shown["memory"]["limit_bytes"]
 
 
 SMALL = ("--model.backbone", "test_efficientnet", "--model.weights", "none", "--images.size", "32")

@@ -17,9 +17,10 @@ from fitwell.data.decode import decode_image
 from fitwell.data.image_cache import ImageCache, prepare_picture, training_side
 from fitwell.data.loader import ImageSource, epoch_batches, load_batches
 from fitwell.data.preview import model_view
-from fitwell.data.transforms import Augmentation, Preprocessing, crop_plan, evaluation_tensor, training_tensor
+from fitwell.data.transforms import Augmentation, Preprocessing, crop_plan, training_tensor
 from fitwell.errors import DataError
 from fitwell.store import Store
+from pictures import evaluation_tensor
 
 PREPROCESSING = Preprocessing(32, "crop", 0.875, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "bicubic")
 VARIED = Augmentation(rotate_degrees=10, flip="horizontal", crop_area=(0.5, 1.0), brightness=0.2, hue=0.1)

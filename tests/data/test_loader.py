@@ -10,8 +10,9 @@ from PIL import Image
 
 from fitwell.data.decode import decode_image
 from fitwell.data.loader import ImageSource, epoch_batches, image_seed, load_batches
-from fitwell.data.transforms import Augmentation, Preprocessing, evaluation_tensor, training_tensor
+from fitwell.data.transforms import Augmentation, Preprocessing, training_tensor
 from fitwell.errors import DataError, ResourceError
+from pictures import evaluation_tensor
 
 PREPROCESSING = Preprocessing(24, "crop", 0.875, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "bicubic")
 VARIED = Augmentation(

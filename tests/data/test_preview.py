@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from fitwell.data.preview import CropPlan, enlargements, kept_areas, kept_box, model_view
-from fitwell.data.transforms import Preprocessing, evaluation_tensor
+from fitwell.data.transforms import Preprocessing
+from pictures import evaluation_tensor
 
 SIZES = [(50, 40), (40, 53), (33, 200), (20, 20), (300, 17), (1, 1)]
 

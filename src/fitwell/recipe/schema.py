@@ -184,6 +184,9 @@ class Limits(Section):
     """What a run may take of the machine; sizes in bytes, or such as 8GB or 512MiB."""
 
     cache: Size | Auto = Field("auto", description="most that fitwell keeps on disk for later runs, in all")
+    memory: Size | Auto = Field(
+        "auto", description="most memory that a run may take; auto: what it holds and 80 % of what is free"
+    )
 
 
 class Resolution(Section):

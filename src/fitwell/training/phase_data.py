@@ -68,13 +68,14 @@ class Frozen:
     def train(self, data: RunData, view: int) -> Activations:
         """Return one view of the training images."""
         source = replace(data.train, augmentation=None) if view == 0 else data.train
-        return self._keep(source, view, data.workers)
+        return self.keep(source, view, data.workers)
 
     def val(self, data: RunData) -> Activations:
         """Return the val images."""
-        return self._keep(data.val, 0, data.workers)
+        return self.keep(data.val, 0, data.workers)
 
-    def _keep(self, source: ImageSource, view: int, workers: int) -> Activations:
+    def keep(self, source: ImageSource, view: int, workers: int) -> Activations:
+        """Return the images of `source` as they look in epoch number `view`."""
         return keep_activations(
             source, view, shelf=self.shelf, extract=self.extract, workers=workers, on_batch=self.on_batch
         )
@@ -93,9 +94,16 @@ def image_phase_data(network: Network, data: RunData) -> PhaseData:
     return PhaseData(network, train_batches, val_batches)
 
 
-def cached_phase_data(network: Network, data: RunData, compute: Compute, frozen: Frozen) -> PhaseData:
-    """Give the phase activations at its own boundary, and the blocks and the head that follow."""
-    boundary = network.boundary()
+def cached_phase_data(
+    network: Network, data: RunData, compute: Compute, frozen: Frozen, *, holds_features: bool = True
+) -> PhaseData:
+    """Give the phase activations at its own boundary, and the blocks and the head that follow.
+
+    Args:
+        holds_features: whether the frozen blocks above the kept activations run once, and memory holds what they give;
+            else they run in every epoch.
+    """
+    boundary = network.boundary() if holds_features else frozen.boundary
     between = network.between(frozen.boundary, boundary)
 
     @cache
@@ -114,13 +122,24 @@ def feature_phase_data(network: Network, data: RunData, compute: Compute) -> Pha
 
     @cache
     def features(source: ImageSource) -> Tensor:
-        batches = load_batches(source, in_order(len(source)), epoch=0, workers=data.workers)
-        return run_module(network.backbone.eval(), batches, len(source), compute)
+        return pooled_features(network, source, compute, None, data.workers)
 
     train = replace(data.train, augmentation=None)
     return _kept_phase_data(
         network.tail(network.boundary()), data, lambda epoch: features(train), lambda: features(data.val)
     )
+
+
+def pooled_features(
+    network: Network, source: ImageSource, compute: Compute, frozen: Frozen | None, workers: int
+) -> Tensor:
+    """Return the features (N, D) float32 that the head sees, through kept activations where blocks are `frozen`."""
+    if frozen is None:
+        batches = load_batches(source, in_order(len(source)), epoch=0, workers=workers)
+        return run_module(network.backbone.eval(), batches, len(source), compute)
+    kept = frozen.keep(source, 0, workers)
+    above = network.between(frozen.boundary, len(network.backbone))
+    return run_module(above.eval(), _gather(kept, in_order(len(kept))), len(kept), compute)
 
 
 def _kept_phase_data(

@@ -11,7 +11,7 @@ from functools import cache, partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,12 +21,14 @@ from fitwell.device import choose_device
 from fitwell.model.compute import Compute
 from fitwell.model.engine import available_engines, build_engine
 from fitwell.model.freeze import set_trainable
-from fitwell.model.network import Network, build_network
-from fitwell.model.weights import load_backbone
+from fitwell.model.network import Network
+from fitwell.model.weights import load_network
 from fitwell.recipe.resolve import most_epochs
 from fitwell.recipe.schema import Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
-from fitwell.training.prepare import PreparedRun
+
+if TYPE_CHECKING:
+    from fitwell.training.prepare import PreparedRun
 
 TRAINING_IMAGES = 4  # of a probe
 EXTRACTION_IMAGES = 8
@@ -90,8 +92,7 @@ def plan_execution(
 def explain_plan(prepared: PreparedRun, plans: Path | None) -> tuple[Recipe, list[dict[str, Any]]]:
     """Plan a run that is not started, as `plan_execution` does it for one that is."""
     recipe, counts = prepared.recipe, prepared.images["split"].value_counts()
-    backbone = load_backbone(recipe.model.backbone, recipe.model.weights)
-    network = build_network(backbone, len(prepared.classes), recipe.model.head.dropout)
+    network = load_network(recipe, len(prepared.classes))
     extraction = find_extraction(network, recipe, int(counts["train"]), int(counts["val"]))
     return plan_execution(network, recipe, extraction=extraction, plans=plans)
 

@@ -16,11 +16,13 @@ from fitwell.data.split import data_fingerprint, split_hash, write_split
 from fitwell.data.transforms import Preprocessing
 from fitwell.files import appending
 from fitwell.model.freeze import set_trainable
-from fitwell.model.network import build_network, create_backbone, input_size_of, normalisation
+from fitwell.model.network import input_size_of, normalisation
+from fitwell.model.weights import load_network
 from fitwell.recipe.read import write_recipe
 from fitwell.recipe.resolve import DataFacts, plan_crop, plan_split, resolve_recipe
 from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder, create_run_folder, describe_environment, now
+from fitwell.training.memory import MemoryPlan, plan_memory
 
 SPLITS = ("train", "val", "test")
 
@@ -33,6 +35,7 @@ class PreparedRun:
         images: the usable rows of the dataset with splits and hashes.
         classes: every label of `images` once, sorted.
         recipe: resolved, but for what is measured on the machine.
+        memory: what the run is expected to take.
         findings: about the images.
     """
 
@@ -40,6 +43,7 @@ class PreparedRun:
     images: pd.DataFrame
     classes: tuple[str, ...]
     recipe: Recipe
+    memory: MemoryPlan
     findings: tuple[Finding, ...]
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -57,6 +61,7 @@ def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True
     Raises:
         DataError: when the images have errors, or cannot be divided.
         RecipeError: when the backbone does not exist or cannot be frozen as asked.
+        ResourceError: when the run would take more memory than `limits.memory`.
     """
     inspection = inspect_dataset(dataset, plan_crop(recipe), plan_split(recipe))
     if stop_at_errors:
@@ -65,8 +70,12 @@ def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True
         raise inspection.undivided
     images = inspection.images.drop(columns=["width", "height"])
     resolved = resolve_for(images[images["split"] == "train"], recipe)
-    _require_phases_fit(resolved)
-    return PreparedRun(dataset, images, inspection.classes, resolved, inspection.findings)
+    network = load_network(resolved, len(inspection.classes), pretrained=False)
+    for phase in resolved.phases:  # to be told of a freeze level that does not fit before anything is written
+        set_trainable(network, phase.train)
+    sizes = {f"num_{split}": int((images["split"] == split).sum()) for split in ("train", "val")}
+    memory = plan_memory(network, resolved, **sizes)
+    return PreparedRun(dataset, images, inspection.classes, resolved, memory, inspection.findings)
 
 
 def resolve_for(images: pd.DataFrame, recipe: Recipe) -> Recipe:
@@ -89,6 +98,7 @@ def create_run(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:
         **describe_environment(),
         data=_describe_data(prepared),
         preprocessing=asdict(preprocessing_of(prepared.recipe)),
+        memory=prepared.memory.record(),
         split={"hash": split_hash(prepared.images), "counts": prepared.counts()},
         test_openings=[],
     )
@@ -122,10 +132,3 @@ def _describe_data(prepared: PreparedRun) -> dict[str, Any]:
         "num_groups": int(images["group"].nunique()) if "group" in images else None,
         "fingerprint": data_fingerprint(images),
     }
-
-
-def _require_phases_fit(recipe: Recipe) -> None:
-    """Try every phase's freeze level on the backbone without weights, before anything is written."""
-    network = build_network(create_backbone(recipe.model.backbone), num_classes=2, dropout=0.0)
-    for phase in recipe.phases:
-        set_trainable(network, phase.train)

@@ -24,9 +24,9 @@ from fitwell.errors import CheckpointError, DataError, FitwellError, ResourceErr
 from fitwell.files import sha256_of_file
 from fitwell.model.compute import compute_of
 from fitwell.model.freeze import set_trainable
-from fitwell.model.network import Network, build_network, count_parameters, create_backbone
+from fitwell.model.network import count_parameters
 from fitwell.model.saved_weights import load_best, save_best
-from fitwell.model.weights import load_backbone
+from fitwell.model.weights import load_network
 from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
 from fitwell.recipe.schema import Phase, Recipe
 from fitwell.run_folder import RunFolder
@@ -105,7 +105,7 @@ class _Session:
         if checkpoint is not None:
             _require_same_run(checkpoint["identity"], self._identity())
         self._store = open_store(self.recipe.limits)
-        self.network = self._build_network(pretrained=checkpoint is None)
+        self.network = load_network(self.recipe, len(self.classes), pretrained=checkpoint is None)
         self._plan()
         self.compute = compute_of(self.recipe)
         self.progress = Progress(**checkpoint["progress"]) if checkpoint is not None else Progress()
@@ -174,12 +174,6 @@ class _Session:
             best_sha256=sha256_of_file(self.run.best_weights),
         )
 
-    def _build_network(self, *, pretrained: bool) -> Network:
-        torch.manual_seed(self.recipe.seed)
-        model = self.recipe.model
-        backbone = load_backbone(model.backbone, model.weights) if pretrained else create_backbone(model.backbone)
-        return build_network(backbone, len(self.classes), model.head.dropout)
-
     def _plan(self) -> None:
         """Measure what is still `auto`, once per run: a resumed run must compute as it did before."""
         if "plan" in self.run.read():
@@ -227,7 +221,8 @@ class _Session:
 
         if self._frozen is None:
             self._frozen = freeze(self.network, self.recipe, plan, self._store, on_batch)
-        return cached_phase_data(self.network, self._data, self.compute, self._frozen)
+        holds_features = phase.learning_rate == "search" or self.run.read()["memory"]["holds_features"]
+        return cached_phase_data(self.network, self._data, self.compute, self._frozen, holds_features=holds_features)
 
     def _cache_plan(self) -> CachePlan:
         plan: dict[str, Any] = self.run.read()["plan"]
