@@ -152,14 +152,8 @@ class BackboneProbe:
         )
 
     def _data(self, train: Part, val: Part) -> RunData:
-        recipe = self._recipe
-        return RunData(
-            self._source(train),
-            self._source(val),
-            batch_size=1,
-            workers=int(recipe.execution.workers),
-            seed=recipe.seed,
-        )
+        workers = int(self._recipe.execution.workers)
+        return RunData(self._source(train), self._source(val), batch_size=1, workers=workers, seed=self._recipe.seed)
 
     def _source(self, part: Part) -> ImageSource:
         return ImageSource(
