@@ -39,7 +39,9 @@ def flat(name, value, speed=10.0, noise=0.001):
 
 
 def test_half_goes_out_after_each_rung_and_one_is_left():
-    names, standings, told = run(*[flat(name, value) for name, value in zip("abcde", (0.5, 0.6, 0.7, 0.8, 0.9))])
+    names, standings, told = run(
+        *[flat(name, value) for name, value in zip("abcde", (0.5, 0.6, 0.7, 0.8, 0.9), strict=True)]
+    )
     assert names == ["e", "d", "c", "b", "a"]
     assert [len(standing.rungs) for standing in standings] == [3, 3, 2, 1, 1]
     assert [num for num, _ in told] == [256] * 5 + [1024] * 3 + [2000] * 2

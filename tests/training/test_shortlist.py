@@ -62,7 +62,7 @@ def test_nothing_but_features_is_written_and_without_a_cache_nothing(pictures, a
 
 
 def test_without_names_the_published_ones_are_tried_and_the_best_kept(pictures, asked, at_hand, monkeypatch):
-    published = {name: list(shortlist.published_backbones().values())[0] for name in NAMES}
+    published = {name: next(iter(shortlist.published_backbones().values())) for name in NAMES}
     monkeypatch.setattr(shortlist, "published_backbones", lambda: {**published, "tf_efficientnet_lite1": None})
     monkeypatch.setattr(weights, "find_spec", lambda name: None)
     monkeypatch.setattr(shortlist, "MOST_PROBED", 2)
