@@ -1,4 +1,4 @@
-"""B7: what a shortlist of backbones costs, and what it loses, against probing all backbones on all train and val images.
+"""B7: what a shortlist of backbones costs and loses, against probing all backbones on all train and val images.
 
 Both sides have the same probe on the same split. Cost is processor time, features included, each side with a store of
 its own that is empty at first. Regret is the val metric of the best probe on all images less that of the winner's
