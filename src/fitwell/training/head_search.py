@@ -105,6 +105,18 @@ def search_heads(
     return contest.result(mean, std)
 
 
+def solve_heads(data: HeadData, *, balanced: bool, metric: str) -> HeadSearchResult:
+    """Return the heads of ridge and logistic regression alone, best first by the val `metric`; nothing is trained.
+
+    Raises:
+        RunError: when no head has a val value.
+    """
+    data, mean, std = _standardised(data)
+    contest = _Contest(metric, data)
+    contest.enter_paths(balanced)
+    return contest.result(mean, std)
+
+
 @dataclass(frozen=True)
 class _Best:
     """One head where it was best."""
