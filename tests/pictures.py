@@ -26,7 +26,7 @@ def write_pictures(folder: Path, per_class: int = 12, classes=tuple(COLOURS), si
 
 def evaluation_tensor(image, preprocessing):
     """What evaluation sees of a decoded image: (3, size, size) float32."""
-    return normalise(model_view(image, crop_plan(preprocessing)), preprocessing)
+    return normalise(np.asarray(model_view(image, crop_plan(preprocessing))), preprocessing)
 
 
 def tiny_recipe(**changes) -> Recipe:

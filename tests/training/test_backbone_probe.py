@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from fitwell.classifier import prepare, read_dataset
-from fitwell.evaluation.features import frozen_features
+from fitwell.data.decode import decode_image
+from fitwell.model.weights import load_backbone
 from fitwell.recipe.schema import Images, Model, Select
 from fitwell.store import Store
 from fitwell.training.backbone_probe import BackboneProbe, ask
@@ -11,7 +12,7 @@ from fitwell.training.head_search import solve_heads
 from fitwell.training.head_stack import HeadData
 from fitwell.training.prepare import preprocessing_of
 from hub_cache import fill_hub_cache
-from pictures import tiny_recipe, write_pictures
+from pictures import evaluation_tensor, tiny_recipe, write_pictures
 
 NAME = "test_efficientnet"
 
@@ -32,21 +33,12 @@ def test_the_probe_is_the_best_solved_head_on_the_frozen_features(question, weig
     probe = BackboneProbe(NAME, weights, question, Store(tmp_path / "store", 10**9))
     judged = probe.judge(32)
     train, val = question.train.first(32), question.val.first(32)
-    features = [
-        torch.from_numpy(
-            frozen_features(
-                question.root,
-                list(part.images["path"]),
-                preprocessing_of(probe._recipe),
-                backbone=NAME,
-                weights=weights,
-                device="cpu",
-            )
-        )
-        .half()
-        .float()
-        for part in (train, val)
-    ]
+    backbone, how = load_backbone(NAME, weights).eval(), preprocessing_of(probe._recipe)
+    features = []
+    for part in (train, val):
+        pictures = [evaluation_tensor(decode_image(question.root / path), how) for path in part.images["path"]]
+        with torch.no_grad():
+            features.append(backbone(torch.stack(pictures)).half().float())
     data = HeadData(
         train_views=features[:1],
         train_labels=torch.from_numpy(train.labels),

@@ -19,11 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-<<<<<<< HEAD
-from fitwell.data.preview import CropPlan, model_view
-=======
-from fitwell.data.preview import RESAMPLING, CropPlan
->>>>>>> memory
+from fitwell.data.preview import CropPlan
 
 MIN_ASPECT, MAX_ASPECT = 3 / 4, 4 / 3  # of a training crop; Szegedy et al. 2014, arXiv:1409.4842
 MIN_ERASE_ASPECT, MAX_ERASE_ASPECT = 0.3, 3.3  # Zhong et al. 2017, arXiv:1708.04896
@@ -88,14 +84,6 @@ class Window:
     radians: float
 
 
-<<<<<<< HEAD
-def evaluation_tensor(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
-    """Return the picture as (3, size, size) float32, fitted by `preview.model_view` and normalised."""
-    return normalise(np.asarray(model_view(image, crop_plan(preprocessing))), preprocessing)
-
-
-=======
->>>>>>> memory
 def crop_plan(preprocessing: Preprocessing) -> CropPlan:
     """Return how evaluation fits a picture into the network's input."""
     return CropPlan(

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from fitwell.model.network import Network
 
-AGREEMENT = 1e-3  # of the largest logit; rounding alone is a hundred times less
-
 
 @dataclass(frozen=True)
 class NormedConvolution:
@@ -67,7 +65,7 @@ def without_norms(module: nn.Module, pairs: Sequence[NormedConvolution]) -> nn.M
 
 def _with_bias(pair: NormedConvolution) -> nn.Conv2d:
     convolution = copy.copy(pair.convolution)
-    convolution._parameters = {"weight": pair.convolution.weight, "bias": pair.norm.bias}
+    convolution._parameters = dict(pair.convolution._parameters, bias=pair.norm.bias)
     return convolution
 
 
@@ -88,7 +86,7 @@ def _find_pairs(network: Network, image_size: int) -> list[NormedConvolution]:
         if isinstance(module, nn.Conv2d):
             made_by[id(output)] = module
             kept.append(output)
-        elif (maker := made_by.get(id(inputs[0]))) is not None and _is_absorbable(module, maker):
+        elif isinstance(module, nn.BatchNorm2d) and (maker := made_by.get(id(inputs[0]))) is not None:
             pairs.append(NormedConvolution(maker, module))
 
     watched = [layer for layer in tail.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
@@ -100,13 +98,12 @@ def _find_pairs(network: Network, image_size: int) -> list[NormedConvolution]:
     finally:
         for hook in hooks:
             hook.remove()
-    return pairs
+    return [pair for pair in pairs if _is_absorbable(pair.norm, pair.convolution)]
 
 
-def _is_absorbable(norm: nn.Module, convolution: nn.Conv2d) -> bool:
+def _is_absorbable(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> bool:
     return (
-        isinstance(norm, nn.BatchNorm2d)
-        and norm.affine
+        norm.affine
         and norm.running_mean is not None
         and convolution.bias is None
         and norm.bias.requires_grad
