@@ -1,10 +1,11 @@
 import pytest
 import torch
+from torch import nn
 
 from fitwell.errors import RecipeError
-from fitwell.model.freeze import set_trainable
+from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import build_network, create_backbone
-from fitwell.recipe.schema import Last, Stages
+from fitwell.recipe.schema import Last, Phase, Stages
 
 
 def trainable(network):
@@ -71,7 +72,44 @@ def test_more_than_the_backbone_has_is_refused_with_the_number_it_has(level, mes
         set_trainable(resnet(), level)
 
 
-def test_stages_of_an_unknown_family_are_refused_with_the_way_out():
-    network = build_network(create_backbone("mobilenetv3_small_050"), num_classes=2, dropout=0.0)
-    with pytest.raises(RecipeError, match=r"(?s)EfficientNet or ResNet family.*train: \{last: 20\}"):
-        set_trainable(network, Stages(stages=1))
+@pytest.mark.parametrize(
+    ("name", "stages", "expected"),
+    [
+        ("test_vit", 1, {"blocks.5", "norm"}),
+        ("mobilenetv3_small_050", 2, {"blocks.5", "conv_head"}),
+        ("test_convnext", 2, {"stages.3", "head.norm"}),
+    ],
+)
+def test_the_last_stages_of_other_families_are_those_that_timm_groups(name, stages, expected):
+    network = build_network(create_backbone(name), num_classes=2, dropout=0.0)
+    set_trainable(network, Stages(stages=stages))
+    names = {parameter.removeprefix("backbone.body.") for parameter in trainable(network)} - {
+        "head.1.weight",
+        "head.1.bias",
+    }
+    assert {
+        ".".join(each.split(".")[: 1 if each.startswith(("norm", "conv_head")) else 2]) for each in names
+    } == expected
+
+
+def test_depthwise_kernels_stay_frozen_when_a_phase_says_so():
+    network = build_network(create_backbone("test_efficientnet"), 2, 0.0)
+    phase = Phase(name="a", train="all", epochs=1, learning_rate=1e-3, depthwise="frozen")
+    prepare_to_train(network, phase)
+    convolutions = [layer for layer in network.backbone.modules() if isinstance(layer, nn.Conv2d)]
+    assert {layer.weight.requires_grad for layer in convolutions if layer.groups == 1} == {True}
+    assert {layer.weight.requires_grad for layer in convolutions if layer.groups > 1} == {False}
+    prepare_to_train(network, phase.model_copy(update={"depthwise": "trained"}))
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_fixed_norms_keep_their_statistics_while_their_scale_trains():
+    network = build_network(create_backbone("test_efficientnet"), 2, 0.0)
+    prepare_to_train(network, Phase(name="a", train="all", epochs=1, learning_rate=1e-3, batch_norm="fixed"))
+    before = network.backbone.bn1.running_mean.clone()
+    network.train()(torch.randn(2, 3, 32, 32))
+    assert torch.equal(network.backbone.bn1.running_mean, before)
+    assert network.backbone.bn1.weight.requires_grad
+    prepare_to_train(network, Phase(name="a", train="all", epochs=1, learning_rate=1e-3))
+    network.train()(torch.randn(2, 3, 32, 32))
+    assert not torch.equal(network.backbone.bn1.running_mean, before)

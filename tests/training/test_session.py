@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -25,6 +26,19 @@ from fitwell.training.session import continue_run
 from pictures import tiny_recipe, write_pictures
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
+
+FIXED = (
+    Phase(name="head", train="head", epochs=3, learning_rate=1e-2),
+    Phase(
+        name="fine-tune",
+        train=Stages(stages=1),
+        epochs=3,
+        learning_rate=3e-3,
+        head="fresh",
+        batch_norm="fixed",
+        depthwise="frozen",
+    ),
+)
 
 
 @pytest.fixture
@@ -190,6 +204,34 @@ def test_a_run_stopped_while_heads_are_searched_ends_with_the_same_weights(new_r
         continue_run(stopped, observers=(stop_at(None, Searched),))
     continue_run(stopped)
     assert_equal_weights(whole, stopped)
+
+
+@pytest.mark.parametrize("cache", ["auto", "none"])
+@pytest.mark.parametrize("step", [12, 13, 20])
+def test_a_phase_with_a_fresh_head_and_fixed_norms_resumes_to_the_same_weights(new_run, step, cache, own_cache):
+    execution = tiny_recipe().execution.model_copy(update={"cache": cache})
+    settings = {"phases": FIXED, "execution": execution}
+    whole, stopped = new_run(**settings), new_run(**settings)
+    continue_run(whole)
+    shutil.rmtree(own_cache, ignore_errors=True)
+    with pytest.raises(RunStopped):
+        continue_run(stopped, observers=(stop_at(step),))
+    continue_run(stopped)
+    assert_equal_weights(whole, stopped)
+
+
+def test_a_fresh_head_forgets_what_the_phase_before_learnt(new_run):
+    starts = {}
+    for head in ("kept", "fresh"):
+        second = FIXED[1].model_copy(update={"head": head, "learning_rate": 1e-12})
+        run = new_run(phases=(FIXED[0].model_copy(update={"epochs": 12}), second))
+        continue_run(run)
+        epochs = [entry for entry in read_json_lines(run.history) if entry["kind"] == "epoch"]
+        learnt = [entry["val"]["log_loss"] for entry in epochs if entry["phase"] == "head" and entry["best"]][-1]
+        starts[head] = next(entry["val"]["log_loss"] for entry in epochs if entry["phase"] == "fine-tune")
+    assert starts["kept"] == pytest.approx(learnt, abs=1e-4)
+    assert starts["fresh"] == pytest.approx(np.log(3), abs=1e-3)  # all three classes equally likely
+    assert abs(learnt - np.log(3)) > 0.01
 
 
 @pytest.mark.parametrize("cache", ["auto", "none"])

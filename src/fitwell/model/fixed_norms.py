@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fitwell.model.freeze import is_depthwise
 from fitwell.model.network import Network
 
 
@@ -57,9 +58,8 @@ def without_norms(module: nn.Module, pairs: Sequence[NormedConvolution]) -> nn.M
     norms = {id(pair.norm): pair for pair in pairs}
     replaced: dict[int, object] = {id(pair.convolution): _with_bias(pair) for pair in pairs}
     replaced |= {key: _what_follows(pair.norm) for key, pair in norms.items()}
-    shared = {
-        id(leaf): leaf for leaf in module.modules() if next(leaf.children(), None) is None and id(leaf) not in replaced
-    }
+    leaves = (leaf for leaf in module.modules() if next(leaf.children(), None) is None)
+    shared: dict[int, object] = {id(part): part for part in (*leaves, *module.parameters(), *module.buffers())}
     return copy.deepcopy(module, memo={**shared, **replaced})
 
 
@@ -107,7 +107,7 @@ def _is_absorbable(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> bool:
         and norm.running_mean is not None
         and convolution.bias is None
         and norm.bias.requires_grad
-        and (convolution.weight.requires_grad or convolution.groups > 1)
+        and (convolution.weight.requires_grad or is_depthwise(convolution))
     )
 
 

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
+from timm.models._manipulate import group_with_matcher
+from torch import nn
+
 from fitwell.errors import RecipeError
 from fitwell.model.network import Network, leaf_layers
-from fitwell.recipe.schema import Last, Stages
+from fitwell.recipe.schema import Last, Phase, Stages
 
 FreezeLevel = str | Last | Stages
+
+
+def prepare_to_train(network: Network, phase: Phase) -> None:
+    """Free what `phase` trains, with BatchNorm and depthwise kernels as it says.
+
+    Raises:
+        RecipeError: as `set_trainable`.
+    """
+    set_trainable(network, phase.train)
+    network.updates_statistics = phase.batch_norm == "updated"
+    if phase.depthwise == "frozen":
+        for layer in network.backbone.modules():
+            if is_depthwise(layer):
+                layer.requires_grad_(False)
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Return whether each output channel of a convolution reads one input channel."""
+    return isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels
 
 
 def set_trainable(network: Network, level: FreezeLevel) -> None:
     """Freeze the backbone, then free what `level` names.
 
     Raises:
-        RecipeError: when the backbone has fewer layers or stages than asked, or its stages are not known.
+        RecipeError: when the backbone has fewer layers or stages than asked.
     """
     network.requires_grad_(False)
     network.head.requires_grad_(True)
@@ -39,19 +63,26 @@ def _free_last_layers(network: Network, count: int) -> None:
 
 
 def _free_last_stages(network: Network, count: int) -> None:
-    stages = sorted(set(network.stages))
-    if stages == [-1]:
-        raise RecipeError(
-            found=f"a phase trains the last {count} stages.",
-            expected="a backbone of the EfficientNet or ResNet family; where the stages of others begin is not known.",
-            fix="name the layers instead: train: {last: 20}.",
-        )
+    stages = _parameters_by_stage(network)
     if count > len(stages):
         raise RecipeError(
             found=f"a phase trains the last {count} stages.",
             expected=f"at most {len(stages)}, the stages that this backbone has, its stem included.",
             fix=f"set train to {{stages: {len(stages)}}} or fewer, or to all.",
         )
+    for parameters in stages[-count:]:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def _parameters_by_stage(network: Network) -> list[list[nn.Parameter]]:
+    """Return the backbone's parameters, stage by stage; outside the known families these are timm's coarse groups."""
+    stages: dict[int, list[nn.Parameter]] = defaultdict(list)
     for block, stage in zip(network.backbone, network.stages, strict=True):
-        if stage in stages[-count:]:
-            block.requires_grad_(True)
+        if stage >= 0:
+            stages[stage] += block.parameters()
+            continue
+        groups = group_with_matcher(block.named_parameters(), block.group_matcher(coarse=True))  # type: ignore[operator]
+        for number, names in groups.items():
+            stages[number] += [block.get_parameter(name) for name in names]
+    return [stages[stage] for stage in sorted(stages) if stages[stage]]

@@ -43,6 +43,7 @@ class Network(nn.Module):
             self.backbone.add_module(block.name, block.module)
         self.head = head
         self.stages = tuple(block.stage for block in blocks)
+        self.updates_statistics = True
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, C) for images (B, 3, H, W)."""
@@ -53,14 +54,15 @@ class Network(nn.Module):
         """Switch to training, but leave what is frozen as it is at evaluation.
 
         A frozen BatchNorm in training mode would go on changing its statistics, and a frozen block's dropout
-        would make its output differ from the cached one.
+        would make its output differ from the cached one. Without `updates_statistics` no BatchNorm changes its own.
         """
         super().train(mode)
         for block in self.backbone:
             if not _trains(block):
                 block.eval()
             for layer in leaf_layers(block):
-                if not _trains(layer):
+                is_norm = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+                if not _trains(layer) or (is_norm and not self.updates_statistics):
                     layer.eval()
         return self
 
@@ -98,10 +100,17 @@ def build_network(backbone: nn.Module, num_classes: int, dropout: float) -> Netw
         dropout: share of the D features that is dropped in training.
     """
     num_features = int(backbone.num_features)  # type: ignore[arg-type]
-    linear = nn.Linear(num_features, num_classes)
-    nn.init.normal_(linear.weight, std=0.01)
-    nn.init.zeros_(linear.bias)
-    return Network(_chain(backbone), nn.Sequential(nn.Dropout(dropout), linear))
+    network = Network(_chain(backbone), nn.Sequential(nn.Dropout(dropout), nn.Linear(num_features, num_classes)))
+    draw_head(network)
+    return network
+
+
+def draw_head(network: Network) -> None:
+    """Give the head new random weights, so small that at first all classes are about equally likely."""
+    for layer in network.head.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
 
 
 def create_backbone(name: str, *, pretrained: bool = False) -> nn.Module:

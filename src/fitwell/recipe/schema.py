@@ -123,6 +123,15 @@ class Phase(Section):
         description="peak, reached when warmup ends; search (only for head): many heads side by side, with rates and "
         "decays of their own, and the mean of those that val likes best"
     )
+    head: Literal["kept", "fresh"] = Field(
+        "kept", description="begin with the head of the phase before, or with a new one"
+    )
+    batch_norm: Literal["updated", "fixed"] = Field(
+        "updated", description="statistics of BatchNorm where it trains: of each batch, or fixed as they are"
+    )
+    depthwise: Literal["trained", "frozen"] = Field(
+        "trained", description="kernels of depthwise convolutions, few weights that take a third of the time"
+    )
     warmup_epochs: NotNegative = 0.0
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     patience: Count | None = None  # epochs without a better val metric before the phase stops
@@ -199,8 +208,17 @@ class Resolution(Section):
 
 
 DEFAULT_PHASES = (
-    Phase(name="head", train="head", epochs=20, learning_rate=2e-3, warmup_epochs=2, patience=6),
-    Phase(name="fine-tune", train=Last(last=10), epochs=12, learning_rate=3e-4, warmup_epochs=1, patience=5),
+    Phase(name="head", train="head", epochs=20, learning_rate="search"),
+    Phase(
+        name="fine-tune",
+        train=Stages(stages=2),
+        epochs=10,
+        learning_rate=1e-3,
+        warmup_epochs=1,
+        head="fresh",
+        batch_norm="fixed",
+        depthwise="frozen",
+    ),
 )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fitwell.device import choose_device
 from fitwell.errors import ResourceError
 from fitwell.model.activations import EXTRACTION_BATCH
-from fitwell.model.freeze import set_trainable
+from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import Network, count_parameters
 from fitwell.recipe.schema import Phase, Recipe
 from fitwell.training.head_search import default_settings
@@ -155,7 +155,7 @@ class _Need:
 
     def of_phase(self, phase: Phase, holds_features: bool) -> dict[str, int]:
         """Return the parts while `phase` trains, or what it trained is judged."""
-        set_trainable(self.network, phase.train)
+        prepare_to_train(self.network, phase)
         boundary, (total, trained) = self.network.boundary(), count_parameters(self.network)
         set_trainable(self.network, "all")
         batch = int(self.recipe.execution.batch_size)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from fitwell.device import choose_device
 from fitwell.model.compute import Compute
 from fitwell.model.engine import available_engines, build_engine
-from fitwell.model.freeze import set_trainable
+from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import Network
 from fitwell.model.weights import load_network
 from fitwell.recipe.resolve import most_epochs
@@ -101,7 +101,7 @@ def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: i
     """Return what the phases of `recipe` let a run compute once, or None; the network is left trainable as a whole."""
     boundaries = []
     for phase in recipe.phases:
-        set_trainable(network, phase.train)
+        prepare_to_train(network, phase)
         boundaries.append(network.boundary())
     set_trainable(network, "all")
     boundary = min((found for found in boundaries if found > 0), default=0)

@@ -15,7 +15,7 @@ from fitwell.data.index import Dataset
 from fitwell.data.split import data_fingerprint, split_hash, write_split
 from fitwell.data.transforms import Preprocessing
 from fitwell.files import appending
-from fitwell.model.freeze import set_trainable
+from fitwell.model.freeze import prepare_to_train
 from fitwell.model.network import input_size_of, normalisation
 from fitwell.model.weights import load_network
 from fitwell.recipe.read import write_recipe
@@ -72,7 +72,7 @@ def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True
     resolved = resolve_for(images[images["split"] == "train"], recipe)
     network = load_network(resolved, len(inspection.classes), pretrained=False)
     for phase in resolved.phases:  # to be told of a freeze level that does not fit before anything is written
-        set_trainable(network, phase.train)
+        prepare_to_train(network, phase)
     sizes = {f"num_{split}": int((images["split"] == split).sum()) for split in ("train", "val")}
     memory = plan_memory(network, resolved, **sizes)
     return PreparedRun(dataset, images, inspection.classes, resolved, memory, inspection.findings)

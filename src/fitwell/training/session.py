@@ -23,8 +23,9 @@ from fitwell.data.transforms import Augmentation
 from fitwell.errors import CheckpointError, DataError, FitwellError, ResourceError, RunStopped
 from fitwell.files import sha256_of_file
 from fitwell.model.compute import compute_of
-from fitwell.model.freeze import set_trainable
-from fitwell.model.network import count_parameters
+from fitwell.model.fixed_norms import absorb_norms, without_norms
+from fitwell.model.freeze import prepare_to_train
+from fitwell.model.network import count_parameters, draw_head
 from fitwell.model.saved_weights import load_best, save_best
 from fitwell.model.weights import load_network
 from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
@@ -125,8 +126,13 @@ class _Session:
         phase = self.recipe.phases[index]
         if self.progress.phase != index:
             self.progress.start_phase(index)
+            if phase.head == "fresh":
+                torch.manual_seed(self.recipe.seed)
+                draw_head(self.network)
             self._save(optimizer_state=None)
-        set_trainable(self.network, phase.train)
+        self._cache_plan()  # tries what each phase trains
+        prepare_to_train(self.network, phase)
+        fixed = absorb_norms(self.network, int(self.recipe.images.size)) if phase.batch_norm == "fixed" else []
         optimizer = build_optimizer(self.network, self.recipe.optimizer)
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
@@ -135,7 +141,9 @@ class _Session:
         total, trained = count_parameters(self.network)
         trains = f"{trained:,} of {total:,} parameters"
         notify(self.observers, PhaseStarted(phase.name, trains, phase.epochs, steps_per_epoch, self.progress.step))
-        work = self._work(phase, index, self._phase_data(phase), steps_per_epoch)
+        data = self._phase_data(phase)
+        data = replace(data, module=without_norms(data.module, fixed))
+        work = self._work(phase, index, data, steps_per_epoch)
 
         def checkpoint(now: bool) -> None:
             due = time.monotonic() - self._last_checkpoint >= self._checkpoint_seconds
@@ -209,7 +217,6 @@ class _Session:
 
     def _phase_data(self, phase: Phase) -> PhaseData:
         plan = self._cache_plan()
-        set_trainable(self.network, phase.train)
         if plan.views == 0 and phase.learning_rate == "search":
             return feature_phase_data(self.network, self._data, self.compute)
         if plan.views == 0 or self.network.boundary() == 0:
