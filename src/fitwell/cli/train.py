@@ -174,7 +174,14 @@ def _explain_plan(prepared: PreparedRun, *, json: bool) -> None:
     from fitwell.store import default_root
     from fitwell.training.plan import explain_plan
 
-    recipe, candidates = explain_plan(prepared, default_root() / "plans.json")
+    counts = {split: sum(classes.values()) for split, classes in prepared.counts().items()}
+    recipe, candidates = explain_plan(
+        prepared.recipe,
+        num_classes=len(prepared.classes),
+        num_train=counts["train"],
+        num_val=counts["val"],
+        plans=default_root() / "plans.json",
+    )
     decisions = [entry for entry in recipe.resolved if entry.key.startswith("execution.")]
     if json:
         execution = recipe.execution.model_dump(mode="json")

@@ -28,8 +28,7 @@ from fitwell.recipe.schema import Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
 
 if TYPE_CHECKING:
-    from fitwell.training.prepare import PreparedRun
-
+    
 TRAINING_IMAGES = 4  # of a probe
 EXTRACTION_IMAGES = 8
 NEEDED_GAIN = 1.05  # a candidate within the noise of an earlier one is not worth leaving it
@@ -89,11 +88,12 @@ def plan_execution(
     return planned, planner.candidates
 
 
-def explain_plan(prepared: PreparedRun, plans: Path | None) -> tuple[Recipe, list[dict[str, Any]]]:
+def explain_plan(
+    recipe: Recipe, *, num_classes: int, num_train: int, num_val: int, plans: Path | None
+) -> tuple[Recipe, list[dict[str, Any]]]:
     """Plan a run that is not started, as `plan_execution` does it for one that is."""
-    recipe, counts = prepared.recipe, prepared.images["split"].value_counts()
-    network = load_network(recipe, len(prepared.classes))
-    extraction = find_extraction(network, recipe, int(counts["train"]), int(counts["val"]))
+    network = load_network(recipe, num_classes)
+    extraction = find_extraction(network, recipe, num_train, num_val)
     return plan_execution(network, recipe, extraction=extraction, plans=plans)
 
 

@@ -125,11 +125,7 @@ class _Session:
         """Train phase `index` from where the progress stands; return why it ended, or None on a stop."""
         phase = self.recipe.phases[index]
         if self.progress.phase != index:
-            self.progress.start_phase(index)
-            if phase.head == "fresh":
-                torch.manual_seed(self.recipe.seed)
-                draw_head(self.network)
-            self._save(optimizer_state=None)
+            self._start_phase(index)
         self._cache_plan()  # tries what each phase trains
         prepare_to_train(self.network, phase)
         fixed = absorb_norms(self.network, int(self.recipe.images.size)) if phase.batch_norm == "fixed" else []
@@ -142,8 +138,7 @@ class _Session:
         trains = f"{trained:,} of {total:,} parameters"
         notify(self.observers, PhaseStarted(phase.name, trains, phase.epochs, steps_per_epoch, self.progress.step))
         data = self._phase_data(phase)
-        data = replace(data, module=without_norms(data.module, fixed))
-        work = self._work(phase, index, data, steps_per_epoch)
+        work = self._work(phase, index, replace(data, module=without_norms(data.module, fixed)), steps_per_epoch)
 
         def checkpoint(now: bool) -> None:
             due = time.monotonic() - self._last_checkpoint >= self._checkpoint_seconds
@@ -166,6 +161,13 @@ class _Session:
             self.network.load_state_dict(self._best_weights)
             self.compute.move_module(self.network)
         return reason
+
+    def _start_phase(self, index: int) -> None:
+        self.progress.start_phase(index)
+        if self.recipe.phases[index].head == "fresh":
+            torch.manual_seed(self.recipe.seed)
+            draw_head(self.network)
+        self._save(optimizer_state=None)
 
     def _search(self, work: PhaseWork) -> str:
         weights = torch.from_numpy(self._image_weights()).float()
