@@ -7,6 +7,7 @@ decoded once more and laid over each other to decide (same_picture.py). Never re
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from fitwell.data.check.near_duplicates import Candidates, find_candidates
 from fitwell.data.check.perceptual_hash import GRID, VIEWS, hash_views
-from fitwell.data.check.same_picture import differences, glance, thumbnail
+from fitwell.data.check.same_picture import Floats, differences, glance, thumbnail
 from fitwell.data.decode import decode_image
 from fitwell.data.finding import Case, Finding
 
@@ -100,7 +101,9 @@ class _Clusters:
         return np.unique(tops, return_inverse=True)[1].astype(np.int64)
 
 
-def find_duplicates(root: Path, images: pd.DataFrame, measures: Measures, *, flips: bool = False) -> Duplicates:
+def find_duplicates(
+    root: Path, images: pd.DataFrame, measures: Measures, *, flips: bool = False, threads: int = 1
+) -> Duplicates:
     """Find the pictures that are there more than once.
 
     Args:
@@ -108,6 +111,7 @@ def find_duplicates(root: Path, images: pd.DataFrame, measures: Measures, *, fli
         images: one row per image with path, label, sha256, width and height.
         measures: of these rows.
         flips: whether a mirrored picture, or one upside down, counts as a near-duplicate.
+        threads: that lay pictures over each other; the result does not depend on it.
     """
     import pandas as pd
 
@@ -117,7 +121,7 @@ def find_duplicates(root: Path, images: pd.DataFrame, measures: Measures, *, fli
     is_blank = measures.spreads.max(axis=1) < BLANK_SPREAD
     rows = np.flatnonzero(_is_first(pixels) & ~is_blank)  # one image for each picture that has something on it
     hashes, looks = measures.hashes[rows], measures.looks[rows]
-    pictures = _Pictures(root, images.iloc[rows], looks)
+    pictures = _Pictures(root, images.iloc[rows], looks, threads)
     for flip, queries in [(AS_IS, hashes[:, 0])] + [(flip, _flipped_hashes(looks, flip)) for flip in FLIPS if flips]:
         candidates = find_candidates(hashes, queries)
         pairs += _confirm(pictures, candidates, flip, rows, clusters)
@@ -150,8 +154,9 @@ def _flipped_hashes(looks: NDArray[np.uint8], flip: Flip) -> NDArray[np.uint64]:
 class _Pictures:
     """Thumbnails and shapes of images, decoded when asked for and kept while they are many."""
 
-    def __init__(self, root: Path, images: pd.DataFrame, looks: NDArray[np.uint8]) -> None:
+    def __init__(self, root: Path, images: pd.DataFrame, looks: NDArray[np.uint8], threads: int) -> None:
         paths = images["path"].tolist()
+        self.threads = threads
         self.shapes = (images["width"] / images["height"]).to_numpy()
         self.looks = looks
         self.thumbnail = lru_cache(MOST_THUMBNAILS)(lambda number: thumbnail(decode_image(root / paths[number])))
@@ -163,16 +168,23 @@ def _confirm(
     """Yield the candidates that are one picture, as far as they join what was not joined before."""
     likely_ones = _worth_a_look(pictures, candidates, flip)
     open_ones = (each for each in likely_ones if clusters.top(rows[each[0]]) != clusters.top(rows[each[1]]))
-    while batch := list(islice(open_ones, BATCH)):
+
+    def lay(batch: Sequence[tuple[int, int, int]]) -> Floats:
         whole, part, view = zip(*batch, strict=True)
-        distances = differences(
+        return differences(
             np.stack([pictures.thumbnail(number) for number in whole]),
             np.stack([pictures.thumbnail(number)[flip] for number in part]),
             VIEWS[list(view)],
         )
-        for first, second, distance in zip(rows[list(whole)], rows[list(part)], distances, strict=True):
-            if distance <= 1 and clusters.join(int(first), int(second)):
-                yield Pair(int(min(first, second)), int(max(first, second)), "near", float(distance))
+
+    with ThreadPoolExecutor(pictures.threads) as pool:  # decoders and numpy release the interpreter
+        while likely := list(islice(open_ones, BATCH * pictures.threads)):
+            batches = [likely[start : start + BATCH] for start in range(0, len(likely), BATCH)]
+            distances = np.concatenate(list(pool.map(lay, batches)))
+            for (whole, part, _), distance in zip(likely, distances.tolist(), strict=True):
+                first, second = sorted((int(rows[whole]), int(rows[part])))
+                if distance <= 1 and clusters.join(first, second):
+                    yield Pair(first, second, "near", distance)
 
 
 def _worth_a_look(pictures: _Pictures, candidates: Candidates, flip: Flip) -> Iterator[tuple[int, int, int]]:

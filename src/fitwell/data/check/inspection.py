@@ -99,7 +99,8 @@ def inspect_dataset(
         flips: whether mirrored copies count as duplicates.
         threads: that decode; by default as many as there are cores.
     """
-    scan = scan_images(dataset, threads or os.cpu_count() or 1)
+    threads = threads or os.cpu_count() or 1
+    scan = scan_images(dataset, threads)
     images, measures = scan.images, scan.measures
     findings = [*dataset.findings, *scan.findings]
     if images["label"].nunique() < 2:
@@ -107,7 +108,7 @@ def inspect_dataset(
     if "group" not in images.columns:
         images, patients = _group_by_patient(dataset.root, images)
         findings += patients
-    duplicates = find_duplicates(dataset.root, images, measures, flips=flips)
+    duplicates = find_duplicates(dataset.root, images, measures, flips=flips, threads=threads)
     findings += duplicates.findings
     findings += find_leaks(images, duplicates.clusters, duplicates.pairs)
     if "group" not in images.columns and "split" not in images.columns:

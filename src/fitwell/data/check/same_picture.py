@@ -68,12 +68,16 @@ def differences(whole: NDArray[np.uint8], part: NDArray[np.uint8], views: Floats
     rough_first, rough_second = _halved(_grey(first)), _halved(_grey(second))
     for _ in range(ROUNDS):
         place, gain = _fit(rough_first, rough_second, place, gain)
-    near = _brightness_difference(*_overlay(rough_first, rough_second, place, gain)) <= ROUGH_LIMIT
     result = np.full(len(views), np.inf, dtype=np.float32)
+    rough = _brightness_difference(*_overlay(rough_first, rough_second, place, gain))
+    near = np.flatnonzero(rough <= ROUGH_LIMIT)
     first, second = first[near], second[near]
     place, gain = _fit(first, second, place[near], gain[near])
-    gains = gain, _better_gain(first, second, place, gain, worth=1.0)  # whatever explains more
-    result[near] = np.minimum(*(_difference(*_overlay(first, second, place, each)) for each in gains))
+    result[near] = _difference(*_overlay(first, second, place, gain))
+    other_gain = _better_gain(first, second, place, gain, worth=1.0)  # whatever explains more
+    differs = other_gain != gain
+    other = _difference(*_overlay(first[differs], second[differs], place[differs], other_gain[differs]))
+    result[near[differs]] = np.minimum(result[near[differs]], other)
     return result
 
 
@@ -135,9 +139,19 @@ def _better_place(first: Floats, second: Floats, place: Floats) -> Floats:
 def _better_gain(first: Floats, second: Floats, place: Floats, gain: Floats, worth: float = WORTH) -> Floats:
     """Return the factor (P,) that makes the first picture as bright as the second, or `gain` if none is worth it."""
     first, second = (_grey(each) for each in _overlay(first, second, place, gain))
-    errors = np.stack([((_lift(first, more) - _lift(second, 1 / more)) ** 2).sum(axis=(1, 2, 3)) for more in GAINS])
+    errors = np.stack([_squared_error(first, second, float(more)) for more in GAINS])
     better = errors.min(axis=0) < worth * errors[len(GAINS) // 2]
     return np.clip(gain * np.where(better, GAINS[errors.argmin(axis=0)], 1), GAINS[0], GAINS[-1])
+
+
+def _squared_error(first: Floats, second: Floats, gain: float) -> Floats:
+    """Return the squared differences (P,), summed over each picture, after the darker one is brightened."""
+    darker, other = (first, second) if gain > 1 else (second, first)
+    rest = np.multiply(darker, max(gain, 1 / gain))
+    np.minimum(rest, 1, out=rest)
+    rest -= other
+    errors: Floats = np.einsum("pchw,pchw->p", rest, rest)
+    return errors
 
 
 def _overlay(first: Floats, second: Floats, place: Floats, gain: Floats) -> tuple[Floats, Floats]:
