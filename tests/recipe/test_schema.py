@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fitwell.recipe.schema import DEFAULT_PHASES, Limits, Phase, Recipe, Stages
+from fitwell.recipe.schema import DEFAULT_PHASES, Last, Limits, Phase, Recipe, Stages
 
 PHASE: dict[str, Any] = {"name": "head", "train": "head", "epochs": 3, "learning_rate": 1e-3}
 
@@ -74,7 +74,7 @@ def test_a_phase_name_is_also_a_folder_name(name: str):
 
 def test_what_trains_is_a_word_or_a_number_of_layers_or_stages():
     trains = [Phase.model_validate({**PHASE, "train": train}).train for train in ("all", {"last": 3}, {"stages": 2})]
-    assert trains == ["all", Stages(last=3), Stages(stages=2)]
+    assert trains == ["all", Last(last=3), Stages(stages=2)]
 
 
 def test_warmup_must_end_before_its_phase():

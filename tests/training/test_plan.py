@@ -170,6 +170,6 @@ def test_what_no_phase_trains_is_computed_once_for_every_view(phases, cache, exp
 def test_a_run_that_is_not_started_is_planned_like_one_that_is(pictures):
     asked = Recipe(model=Model(backbone="test_efficientnet", weights="none"), images=Images(size=32))
     prepared = prepare_run(index_dataset(pictures), asked)
-    planned, candidates = explain_plan(prepared.recipe, num_classes=3, num_train=40, num_val=8, plans=None)
+    planned, candidates = explain_plan(prepared.recipe, num_classes=3, num_train=8, num_val=4, plans=None)
     assert "too little to repay another engine" in reason_of(planned, "engine")
     assert [each["setting"] for each in candidates] == ["memory_format"] * 2 + ["precision"] * 2

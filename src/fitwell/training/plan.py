@@ -11,7 +11,7 @@ from functools import cache, partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +27,6 @@ from fitwell.recipe.resolve import most_epochs
 from fitwell.recipe.schema import Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
 
-if TYPE_CHECKING:
-    
 TRAINING_IMAGES = 4  # of a probe
 EXTRACTION_IMAGES = 8
 NEEDED_GAIN = 1.05  # a candidate within the noise of an earlier one is not worth leaving it
