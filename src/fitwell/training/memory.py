@@ -23,7 +23,7 @@ from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import Network, count_parameters
 from fitwell.recipe.schema import Phase, Recipe
 from fitwell.training.head_search import default_settings
-from fitwell.training.plan import TRAINING_IMAGES, find_extraction
+from fitwell.training.plan import TRAINING_IMAGES, default_workers, find_extraction
 
 FREE_SHARE = 0.8  # of what the machine has free, for `auto`
 FLOAT, DOUBLE = 4, 8  # bytes
@@ -166,7 +166,7 @@ class _Need:
             TRAINING_IMAGES * sum(sum(sizes) for sizes in self.outputs),  # while the plan is measured
         )
         workers = self.recipe.execution.workers
-        count = (os.cpu_count() or 1) // 2 if workers == "auto" else workers
+        count = default_workers() if workers == "auto" else workers
         picture = FLOAT * 3 * int(self.recipe.images.size) ** 2
         loaded = 2 * picture * max(EXTRACTION_BATCH, batch)  # two batches ahead
         return {
