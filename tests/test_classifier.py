@@ -19,6 +19,7 @@ SETTINGS = {
     "images.size": 32,
     "augment.views": 2,
     "phases": [{"name": "all", "train": "all", "epochs": 8, "learning_rate": 0.003, "warmup_epochs": 1}],
+    "select.metric": "log_loss",
     "execution.device": "cpu",
     "execution.precision": "float32",
     "execution.memory_format": "contiguous",
@@ -204,7 +205,7 @@ def test_train_prints_the_verdict_and_keeps_the_run(pictures, tmp_path, capsys):
     result = json.loads(captured.out)
     assert result["run"].endswith("-colours")
     assert result["test"]["num_images"] == 5
-    assert "head   1/2" in captured.err
+    assert "fine-tune   1/2" in captured.err
 
 
 def test_importing_fitwell_and_asking_for_help_load_no_torch():

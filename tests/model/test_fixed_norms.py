@@ -113,3 +113,13 @@ def test_frozen_depthwise_kernels_take_part_but_do_not_train():
     assert depthwise
     assert not any(pair.convolution.weight.requires_grad for pair in depthwise)
     assert all(pair.norm.bias.requires_grad for pair in depthwise)
+
+
+def test_what_holds_no_absorbed_norm_is_the_same_object_so_that_the_network_switches_its_mode():
+    network = make_network("test_efficientnet")
+    prepare_to_train(network, phase(train=Stages(stages=1)))
+    trained = without_norms(network, absorb_norms(network, SIZE))
+    assert trained is not network
+    assert trained.head is network.head
+    assert trained.backbone.conv_stem is network.backbone.conv_stem
+    assert without_norms(network, []) is network

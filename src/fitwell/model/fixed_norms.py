@@ -50,7 +50,7 @@ def absorb_norms(network: Network, image_size: int) -> list[NormedConvolution]:
 
 
 def without_norms(module: nn.Module, pairs: Sequence[NormedConvolution]) -> nn.Module:
-    """Return `module` with each absorbed norm left out; all parameters are shared with `module`.
+    """Return `module` with each absorbed norm left out; all parameters, and all parts without one, are shared.
 
     Args:
         pairs: as `absorb_norms` gave them; those outside `module` do not matter.
@@ -58,8 +58,8 @@ def without_norms(module: nn.Module, pairs: Sequence[NormedConvolution]) -> nn.M
     norms = {id(pair.norm): pair for pair in pairs}
     replaced: dict[int, object] = {id(pair.convolution): _with_bias(pair) for pair in pairs}
     replaced |= {key: _what_follows(pair.norm) for key, pair in norms.items()}
-    leaves = (leaf for leaf in module.modules() if next(leaf.children(), None) is None)
-    shared: dict[int, object] = {id(part): part for part in (*leaves, *module.parameters(), *module.buffers())}
+    untouched = (part for part in module.modules() if not any(id(each) in replaced for each in part.modules()))
+    shared: dict[int, object] = {id(part): part for part in (*untouched, *module.parameters(), *module.buffers())}
     return copy.deepcopy(module, memo={**shared, **replaced})
 
 
