@@ -1,6 +1,7 @@
 import hashlib
 import multiprocessing
 import signal
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from fitwell.data.decode import decode_image
 from fitwell.data.loader import ImageSource, epoch_batches, image_seed, load_batches
 from fitwell.data.transforms import Augmentation, Preprocessing, training_tensor
 from fitwell.errors import DataError, ResourceError
+from fitwell.files import sha256_of_file
 from pictures import evaluation_tensor
 
 PREPROCESSING = Preprocessing(24, "crop", 0.875, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), "bicubic")
@@ -85,12 +87,20 @@ def test_without_augmentation_the_evaluation_picture_is_loaded(root):
     assert (tensor.shape, tensor.dtype) == ((2, 3, 24, 24), torch.float32)
 
 
-def test_the_randomness_of_an_image_is_that_of_its_seed_epoch_and_number(root):
+def test_the_randomness_of_an_image_without_a_hash_is_that_of_its_seed_epoch_and_number(root):
     [(tensor, _)] = load(source(root), [np.array([3, 1])], epoch=4)
     for row, number in enumerate((3, 1)):
         pixels = np.array(decode_image(root / f"{number}.png"))
         assert tensor[row].equal(training_tensor(pixels, PREPROCESSING, VARIED, image_seed(5, 4, number)))
     assert not load(source(root), [np.array([3, 1])], epoch=5)[0][0].equal(tensor)
+
+
+def test_the_randomness_of_an_image_with_a_hash_is_the_same_in_every_split(root):
+    hashes = tuple(sha256_of_file(root / f"{number}.png") for number in range(11))
+    whole = replace(source(root), sha256s=hashes)
+    part = replace(whole, paths=whole.paths[3:5], sha256s=hashes[3:5])
+    assert part.variation_seed(1, 2) == whole.variation_seed(4, 2) == image_seed(5, 2, int(hashes[4][:15], 16))
+    assert len({whole.variation_seed(image, 2) for image in range(11)}) == 11
 
 
 @pytest.mark.parametrize("workers", [1, 2])

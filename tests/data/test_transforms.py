@@ -208,6 +208,9 @@ def test_a_turned_picture_is_shrunk_without_aliasing():
     assert (found[:, 16:48, 16:48] - 0.5).abs().max() < 0.06
 
 
+FLIPS = {"as it is": (), "left-right": (2,), "top-bottom": (1,), "turned": (1, 2)}
+
+
 @pytest.mark.parametrize(
     ("flip", "expected"),
     [
@@ -215,12 +218,14 @@ def test_a_turned_picture_is_shrunk_without_aliasing():
         ("horizontal", {"as it is", "left-right"}),
         ("vertical", {"as it is", "top-bottom"}),
         ("both", {"as it is", "left-right", "top-bottom", "turned"}),
+        ("dihedral", {f"{swap}{flip}" for swap in ("", "swapped ") for flip in FLIPS}),
     ],
 )
 def test_flips_happen_where_asked_and_half_of_the_time(flip, expected):
     picture = noise(32, 32)
     plain = evaluation_tensor(picture, settings())
-    variants = {"as it is": plain, "left-right": plain.flip(2), "top-bottom": plain.flip(1), "turned": plain.flip(1, 2)}
+    variants = {name: plain.flip(axes) for name, axes in FLIPS.items()}
+    variants |= {f"swapped {name}": variant.mT for name, variant in variants.items()}
     seen = []
     for seed in range(80):
         found = training_tensor(np.array(picture), settings(), Augmentation(flip=flip), seed)

@@ -33,16 +33,18 @@ def prefix():
 
 @pytest.fixture
 def keep(prefix, tmp_path):
-    """Keep what the prefix makes of a source; the calls of `extract` are counted."""
-    extract = build_engine("eager", prefix, Compute(), 32)
+    """Keep what the prefix makes of a source; the images that are computed for it are counted."""
+    engine = build_engine("eager", prefix, Compute(), 32)
+    before = 0
 
-    def kept(source, epoch=0, cap_bytes=10**8, **changes):
-        def counting(images):
-            kept.computed += len(images)
-            return extract(images)
+    def counting(done, total):
+        nonlocal before
+        kept.computed += done - before
+        before = done % total
 
+    def kept(source, epoch=0, cap_bytes=10**8, extract=engine):
         shelf = activation_shelf(Store(tmp_path / "store", cap_bytes), prefix, source.preprocessing, "eager")
-        return keep_activations(source, epoch, shelf=shelf, extract=changes.get("extract", counting), workers=0)
+        return keep_activations(source, epoch, shelf=shelf, extract=extract, workers=0, on_batch=counting)
 
     kept.computed = 0
     return kept
@@ -117,14 +119,36 @@ def test_other_weights_or_another_engine_or_size_have_another_shelf(prefix, tmp_
     assert not holds(prefix, PREPROCESSING, "eager")
 
 
-def test_a_damaged_activation_is_computed_again_with_all_of_its_block(keep, source, tmp_path):
+def test_a_damaged_activation_is_computed_again(keep, source, tmp_path):
     expected = keep(source)[np.arange(36)]
     (data,) = (tmp_path / "store").glob("*/data.bin")
     content = bytearray(data.read_bytes())
     content[100] ^= 1
     data.write_bytes(content)
     assert torch.equal(keep(source)[np.arange(36)], expected)
-    assert keep.computed == 36 + 32  # the first block
+    assert keep.computed == 36 + 1
+
+
+def test_a_split_computes_only_what_no_other_split_needed(keep, source):
+    varied = replace(source, augmentation=Augmentation(rotate_degrees=30, flip="dihedral"))
+    everything = keep(varied, epoch=1)
+    for some in (np.arange(0, 36, 2), np.array([7, 3, 30])):
+        part = replace(
+            varied, paths=tuple(source.paths[i] for i in some), sha256s=tuple(source.sha256s[i] for i in some)
+        )
+        assert torch.equal(keep(part, epoch=1)[np.arange(len(some))], everything[some])
+    assert keep.computed == 36
+
+
+def test_activations_do_not_depend_on_what_else_was_missing(keep, source, tmp_path):
+    batches = []
+    whole = keep(source, extract=lambda images: batches.append(len(images)) or images.mean(dim=(2, 3)))
+    assert batches == [32, 32]
+    shelf = activation_shelf(Store(tmp_path / "other", 10**8), nn.Flatten(), PREPROCESSING, "eager")
+    first = replace(source, paths=source.paths[20:23], sha256s=source.sha256s[20:23])
+    for part in (first, source):
+        parts = keep_activations(part, 0, shelf=shelf, extract=lambda images: images.mean(dim=(2, 3)), workers=0)
+    assert torch.equal(parts[np.arange(36)], whole[np.arange(36)])
 
 
 def test_a_full_store_stops_the_run_with_the_cure(keep, source):

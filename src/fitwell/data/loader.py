@@ -61,8 +61,14 @@ class ImageSource:
             pixels = self.cache.picture(path, self.sha256s[image], self.preprocessing, self.augmentation)
         if self.augmentation is None:
             return normalise(pixels, self.preprocessing, out=out)
-        seed = image_seed(self.seed, epoch, image)
-        return training_tensor(pixels, self.preprocessing, self.augmentation, seed, out=out)
+        return training_tensor(
+            pixels, self.preprocessing, self.augmentation, self.variation_seed(image, epoch), out=out
+        )
+
+    def variation_seed(self, image: int, epoch: int) -> int:
+        """Return what decides how an image is varied: its content, where known, so that every split sees the same."""
+        named = int(self.sha256s[image][:15], 16) if self.sha256s else image
+        return image_seed(self.seed, epoch, named)
 
 
 def image_seed(seed: int, epoch: int, image: int) -> int:

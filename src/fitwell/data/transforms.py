@@ -24,8 +24,8 @@ from fitwell.data.preview import CropPlan
 MIN_ASPECT, MAX_ASPECT = 3 / 4, 4 / 3  # of a training crop; Szegedy et al. 2014, arXiv:1409.4842
 MIN_ERASE_ASPECT, MAX_ERASE_ASPECT = 0.3, 3.3  # Zhong et al. 2017, arXiv:1708.04896
 GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue; ITU-R BT.601
-VARIATION_VERSION = 2  # of the pictures that a seed gives; kept activations of another version are not used
-NUM_DRAWS = 16  # always drawn, so that switching one variation off leaves the others as they are
+VARIATION_VERSION = 3  # of the pictures that a seed gives; kept activations of another version are not used
+NUM_DRAWS = 17  # always drawn, so that switching one variation off leaves the others as they are
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Augmentation:
 
     Attributes:
         rotate_degrees: largest rotation to either side.
-        flip: "none", "horizontal", "vertical" or "both", each with probability one half.
+        flip: "none", "horizontal", "vertical" or "both", each with probability one half; "dihedral" also swaps rows
+            and columns with probability one half, so that each of the square's eight symmetries is as likely.
         crop_area: smallest and largest share of the picture's area that is kept.
         brightness, contrast, saturation: largest relative change; 0.2 means a factor in [0.8, 1.2].
         hue: largest turn of the colour circle, 0.5 is half of it.
@@ -63,7 +64,7 @@ class Augmentation:
     """
 
     rotate_degrees: float = 0.0
-    flip: Literal["none", "horizontal", "vertical", "both"] | str = "none"
+    flip: Literal["none", "horizontal", "vertical", "both", "dihedral"] | str = "none"
     crop_area: tuple[float, float] = (1.0, 1.0)
     brightness: float = 0.0
     contrast: float = 0.0
@@ -110,11 +111,13 @@ def training_tensor(
     """
     draws = np.random.default_rng(seed).random(NUM_DRAWS).tolist()
     window = _draw_window((pixels.shape[1], pixels.shape[0]), preprocessing.fit, augmentation, draws[:5])
-    is_mirrored = augmentation.flip in ("horizontal", "both") and draws[5] < 0.5
-    is_inverted = augmentation.flip in ("vertical", "both") and draws[6] < 0.5
+    is_mirrored = augmentation.flip in ("horizontal", "both", "dihedral") and draws[5] < 0.5
+    is_inverted = augmentation.flip in ("vertical", "both", "dihedral") and draws[6] < 0.5
     flips = [axis for axis, holds in ((1, is_inverted), (2, is_mirrored)) if holds]
+    is_swapped = augmentation.flip == "dihedral" and draws[16] < 0.5
     picture = torch.empty(3, preprocessing.size, preprocessing.size) if out is None else out
-    picture.copy_(_cut(pixels, window, preprocessing).flip(flips))
+    levels = _cut(pixels, window, preprocessing).flip(flips)
+    picture.copy_(levels.mT if is_swapped else levels)
     _recolor(picture, augmentation, draws[7:11])
     for plane, mean, std in zip(picture, preprocessing.mean, preprocessing.std, strict=True):
         plane.mul_(1 / (255 * std)).sub_(mean / std)

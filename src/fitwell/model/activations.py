@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from fitwell.data.loader import ImageSource, image_seed, load_batches
+from fitwell.data.loader import ImageSource, load_batches
 from fitwell.data.transforms import VARIATION_VERSION, Preprocessing
 from fitwell.errors import ResourceError
 from fitwell.files import to_json
@@ -83,15 +84,18 @@ def keep_activations(
         ResourceError: when the store takes no more, or an activation is beyond float16.
     """
     keys = [_key(source, image, epoch) for image in range(len(source))]
-    # Whole blocks, though not all of one may be missing: the last bit can depend on what is computed together.
-    blocks = [block for block in in_order(len(source)) if (shelf.rows([keys[image] for image in block]) < 0).any()]
-    done, total = 0, sum(len(block) for block in blocks)
-    for images, indices in load_batches(source, blocks, epoch=epoch, workers=workers):
-        values = _to_half(extract(images))
+    missing = np.flatnonzero(shelf.rows(keys) < 0)
+    done = 0
+    for images, indices in load_batches(
+        source, [missing[places] for places in in_order(len(missing))], epoch=epoch, workers=workers
+    ):
+        # Full batches: how many images go together can decide the last bit, which of them cannot.
+        full = F.pad(images, (0, 0, 0, 0, 0, 0, 0, EXTRACTION_BATCH - len(images)))
+        values = _to_half(extract(full)[: len(images)])
         if not shelf.append([keys[image] for image in indices], values):
             raise _no_room(values.nbytes // len(values))
         done += len(indices)
-        on_batch(done, total)
+        on_batch(done, len(missing))
     rows = shelf.rows(keys)
     if (rows < 0).any():
         raise _no_room(0)
@@ -107,7 +111,7 @@ def _key(source: ImageSource, image: int, epoch: int) -> bytes:
     if source.augmentation is None:
         return record_key(source.sha256s[image])
     variation = to_json(asdict(source.augmentation))
-    return record_key(source.sha256s[image], VARIATION_VERSION, variation, image_seed(source.seed, epoch, image))
+    return record_key(source.sha256s[image], VARIATION_VERSION, variation, source.variation_seed(image, epoch))
 
 
 def _to_half(values: Tensor) -> NDArray[np.float16]:

@@ -69,7 +69,9 @@ class Augment(Section):
     """How training images are varied. `val` and `test` never are."""
 
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
-    flip: Literal["none", "horizontal", "vertical", "both"] = "horizontal"
+    flip: Literal["none", "horizontal", "vertical", "both", "dihedral"] = Field(
+        "horizontal", description="mirrored at which axes; dihedral: all eight symmetries of a square"
+    )
     crop_area: tuple[Fraction, Fraction] = Field((0.7, 1.0), description="share of the area that a random crop keeps")
     color: Color = Color(brightness=0.2, contrast=0.2)
     erase: Erase = Erase()
