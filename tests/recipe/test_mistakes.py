@@ -45,7 +45,7 @@ def test_valid_values_give_a_recipe_and_no_mistake():
         ),
         ({"augment": {"crop_area": [0, 2]}}, "augment.crop_area[1] is 2", "a number from 0 to 1", None),
         ({"phases": []}, "phases is []", "a list of at least one section", None),
-        ({"phases": [{**PHASE, "epochs": 0}]}, "phases.head.epochs is 0", "a whole number, at least 1", None),
+        ({"phases": [{**PHASE, "epochs": 0}]}, "phases.head.epochs is 0", "a whole number, at least 1, or auto", None),
         ({"phases": [{**PHASE, "epoch": 1}]}, "unknown key phases.head.epoch", None, "epochs"),
         ({"phases": [PHASE, PHASE]}, "phases are named ['head', 'head']", "every name once", None),
         ({"phases": [3]}, "phases[0] is 3", None, None),

@@ -70,7 +70,7 @@ def test_all_mistakes_of_all_layers_are_told_at_once(tmp_path: Path):
         "  FITWELL_SPLIT__SEED: unknown key split.seed; expected one of fold, folds, test_fraction, val_fraction.",
         "  fitwell.yaml:1: images.size is 3; expected a whole number from 16 to 2048, or auto.",
         "  mine.yaml:2: unknown key optimizer.weight_decy; did you mean weight_decay?",
-        "  mine.yaml:4: phases.head.epochs is 0; expected a whole number, at least 1.",
+        "  mine.yaml:4: phases.head.epochs is 0; expected a whole number, at least 1, or auto.",
         "  mine.yaml:4: phases.head.learning_rate is missing; expected a number, above 0, or search.",
         "  mine.yaml:4: unknown key phases.head.learning_rte; did you mean learning_rate?",
     ]

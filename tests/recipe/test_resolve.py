@@ -31,6 +31,7 @@ def test_an_unbalanced_two_class_set_of_small_pictures():
         "model.weights",
         "images.size",
         "images.crop_fraction",
+        "phases.fine-tune.epochs",
         "augment.views",
         "balance.class_weights",
         "select.metric",
@@ -60,6 +61,7 @@ def test_what_was_asked_for_is_untouched_and_not_listed():
         augment=Augment(views=3),
         balance=Balance(class_weights="none"),
         select=Select(metric="log_loss"),
+        phases=(Phase(name="all", train="all", epochs=9, learning_rate=1e-3),),
         execution=Execution(batch_size=5),
     )
 
@@ -71,6 +73,7 @@ def test_what_was_asked_for_is_untouched_and_not_listed():
 
 def test_resolving_twice_changes_nothing_more():
     once = resolve(Recipe(), facts({"a": 50, "b": 50}))
+    assert len(once.resolved) == 9
     assert resolve(once, facts({"a": 9, "b": 90})) == once
 
 
@@ -111,6 +114,13 @@ def test_the_batch_leaves_eight_steps_per_epoch(num_train: int, size: int):
 def test_views_bring_the_pictures_near_four_thousand(num_train: int, views: int):
     phase = Phase(name="all", train="all", epochs=9, learning_rate=1e-3)
     assert resolve(Recipe(phases=(phase,)), facts({"a": num_train, "b": 0})).augment.views == views
+
+
+@pytest.mark.parametrize(("num_train", "epochs"), [(100, 10), (1143, 10), (1800, 7), (3148, 4), (90_000, 4)])
+def test_open_epochs_bring_what_is_trained_near_twelve_thousand_pictures(num_train: int, epochs: int):
+    recipe = resolve(Recipe(), facts({"a": num_train, "b": 0}))
+    assert [phase.epochs for phase in recipe.phases] == [20, epochs]
+    assert f"times {epochs} come nearest to 12,000 pictures" in reason(recipe, "phases.fine-tune.epochs")
 
 
 def test_a_head_search_sees_every_image_once_however_long_it_is():

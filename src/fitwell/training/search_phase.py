@@ -34,6 +34,7 @@ def search_phase(
         StopAsked: when an observer asked to stop.
     """
     phase, started = work.phase, time.monotonic()
+    epochs = int(phase.epochs)
 
     def on_epoch(epoch: int, value: float | None) -> None:
         if notify(observers, Searched(phase.name, epoch, value)):
@@ -43,7 +44,7 @@ def search_phase(
     result = search_heads(
         data,
         default_settings(),
-        epochs=phase.epochs,
+        epochs=epochs,
         batch_size=int(work.recipe.execution.batch_size),
         metric=work.recipe.select.metric,
         seed=work.recipe.seed,
@@ -51,10 +52,10 @@ def search_phase(
     )
     weight, bias = result.mean()
     _fill(work.network.head, weight, bias)
-    progress.epoch, progress.step = phase.epochs - 1, progress.step + phase.epochs * work.steps_per_epoch
+    progress.epoch, progress.step = epochs - 1, progress.step + epochs * work.steps_per_epoch
     record = _record(work, progress, data, weight, bias)
     record["seconds"] = {"train": time.monotonic() - started, "val": 0.0}
-    record["images_per_second"] = len(work.labels) * phase.epochs / record["seconds"]["train"]
+    record["images_per_second"] = len(work.labels) * epochs / record["seconds"]["train"]
     record["best"] = judge_epoch(record["val"][work.recipe.select.metric], work, progress)
     if record["best"]:
         work.keep_best()

@@ -136,7 +136,7 @@ class _Session:
         steps_per_epoch = len(epoch_batches(len(self._data.train), self._data.batch_size, seed=0, epoch=0))
         total, trained = count_parameters(self.network)
         trains = f"{trained:,} of {total:,} parameters"
-        notify(self.observers, PhaseStarted(phase.name, trains, phase.epochs, steps_per_epoch, self.progress.step))
+        notify(self.observers, PhaseStarted(phase.name, trains, int(phase.epochs), steps_per_epoch, self.progress.step))
         data = self._phase_data(phase)
         work = self._work(phase, index, replace(data, module=without_norms(data.module, fixed)), steps_per_epoch)
 
@@ -259,7 +259,7 @@ class _Session:
             weights=torch.from_numpy(self._weights(train_labels)),
             val_labels=val_labels,
             steps_per_epoch=steps_per_epoch,
-            first_epoch=sum(earlier.epochs for earlier in self.recipe.phases[:index]),
+            first_epoch=sum(int(earlier.epochs) for earlier in self.recipe.phases[:index]),
             keep_best=self._keep_best,
         )
 
