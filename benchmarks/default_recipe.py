@@ -9,6 +9,7 @@ val chooses its strength among seven, then it learns from train and val together
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,13 +33,13 @@ STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 
 
 def table_of(data, folder):
-    """Return the path of a table that `fitwell train` reads."""
+    """Return the path of a table that `fitwell train` reads, with the images beside it."""
     if data != "elpv":
         return Path(data)
     dataset = elpv_dataset()
-    images = dataset.images.assign(path=[str(dataset.root / path) for path in dataset.images["path"]])
-    images.to_csv(folder / "elpv.csv", index=False)
-    return folder / "elpv.csv"
+    shutil.copytree(dataset.root, folder / "elpv", dirs_exist_ok=True)
+    dataset.images.to_csv(folder / "elpv" / "labels.csv", index=False)
+    return folder / "elpv" / "labels.csv"
 
 
 def train_fold(table, flags, folder):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fitwell.data.check.inspection import Inspection
     from fitwell.data.index import Dataset
+    from fitwell.evaluation.trained import TrainedModel
     from fitwell.recipe.schema import Recipe
     from fitwell.training.prepare import PreparedRun
 
@@ -50,6 +51,7 @@ class Classifier:
         self._runs_dir = Path(runs_dir)
         self._settings = dict(settings or {})
         self._run: RunFolder | None = None
+        self._trained: TrainedModel | None = None
 
     @property
     def run(self) -> RunFolder:
@@ -88,7 +90,7 @@ class Classifier:
         """
         dataset = read_dataset(Path(data), Path(image_root) if image_root is not None else None, group_by)
         prepared = prepare(dataset, read_settings(self._recipe, self._settings), on_data_error)
-        self._run = start(prepared, self._runs_dir, Path(data).stem)
+        self._run, self._trained = start(prepared, self._runs_dir, Path(data).stem), None
         train(self._run)
         return self
 
@@ -101,8 +103,9 @@ class Classifier:
         from fitwell.evaluation.metrics import softmax
         from fitwell.evaluation.trained import load_trained
 
+        self._trained = self._trained or load_trained(self.run)
         paths = [Path(image).resolve() for image in images]
-        return softmax(load_trained(self.run).logits(Path("/"), [str(path.relative_to("/")) for path in paths]))
+        return softmax(self._trained.logits(Path("/"), [str(path.relative_to("/")) for path in paths]))
 
     def predict(self, images: Sequence[str | os.PathLike[str]]) -> list[str]:
         """Return the most probable class of every image file."""

@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +9,11 @@ from fitwell.data.decode import decode_image
 from fitwell.data.index import index_dataset
 from fitwell.data.split import read_split
 from fitwell.errors import CheckpointError, DataError
+from fitwell.evaluation import trained
 from fitwell.evaluation.trained import load_trained
+from fitwell.model.network import build_network, create_backbone
+from fitwell.model.saved_weights import load_best
+from fitwell.run_folder import RunFolder
 from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
 from pictures import evaluation_tensor, tiny_recipe
@@ -22,12 +29,44 @@ def run(pictures, tmp_path_factory):
 
 def test_logits_are_those_of_the_network_on_each_evaluated_image(run, pictures):
     model = load_trained(run)
+    network = build_network(create_backbone("test_efficientnet"), len(model.classes), dropout=0.2)
+    network.load_state_dict(load_best(run))
+    network.eval()
     paths = list(read_split(run.split)["path"])
     logits = model.logits(pictures, paths)
     with torch.inference_mode():
         for path, row in zip(paths[::7], logits[::7], strict=True):
             image = evaluation_tensor(decode_image(pictures / path), model.preprocessing)
-            np.testing.assert_allclose(row, model.network(image[None])[0].numpy(), atol=1e-4)
+            np.testing.assert_allclose(row, network(image[None])[0].numpy(), atol=1e-4)
+
+
+def asking_for(run, engine, folder):
+    copied = RunFolder(Path(shutil.copytree(run.path, folder / "run")))
+    text = copied.recipe.read_text(encoding="utf-8")
+    assert "engine: eager" in text
+    copied.recipe.write_text(text.replace("engine: eager", f"engine: {engine}"), encoding="utf-8")
+    return copied
+
+
+def test_the_engine_of_the_frozen_layers_runs_the_whole_network(run, pictures, tmp_path, monkeypatch):
+    built, build = [], trained.build_engine
+    monkeypatch.setattr(trained, "build_engine", lambda name, *rest: built.append(name) or build(name, *rest))
+    paths = list(read_split(run.split)["path"])[:5]
+    found = load_trained(asking_for(run, "onnxruntime", tmp_path)).logits(pictures, paths)
+    np.testing.assert_allclose(found, load_trained(run).logits(pictures, paths), atol=1e-4)
+    assert built == ["onnxruntime", "eager"]
+
+
+def test_nothing_is_compiled_to_predict(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(trained, "build_engine", lambda name, *rest: name)
+    assert load_trained(asking_for(run, "compiled", tmp_path)).extract == "eager"
+
+
+def test_an_engine_that_is_not_here_is_told_and_pytorch_predicts(run, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(trained, "available_engines", lambda device: ("eager",))
+    monkeypatch.setattr(trained, "build_engine", lambda name, *rest: name)
+    assert load_trained(asking_for(run, "openvino", tmp_path)).extract == "eager"
+    assert "openvino ran the frozen layers of this run and is not installed here" in caplog.text
 
 
 def test_the_val_number_of_training_is_the_number_of_the_loaded_model(run, pictures):

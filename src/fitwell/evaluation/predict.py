@@ -7,43 +7,40 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from fitwell.errors import RunError
-from fitwell.model.compute import Compute
+from fitwell.model.engine import Extract
 
 Batches = Iterator[tuple[Tensor, NDArray[np.int64]]]
 
 
-def run_module(module: nn.Module, batches: Batches, num_inputs: int, compute: Compute) -> Tensor:
-    """Return `module`'s outputs for `num_inputs` inputs, in the order of their indices.
+def run_batches(extract: Extract, batches: Batches, num_inputs: int) -> Tensor:
+    """Return what `extract` gives for `num_inputs` inputs, in the order of their indices.
 
     Args:
-        module: in evaluation mode, on the device of `compute`.
         batches: pairs of inputs (B, ...) and indices (B,) in [0, N).
 
     Returns: (N, ...) float32 on the CPU.
     """
     outputs: Tensor | None = None
-    with torch.inference_mode():
-        for inputs, indices in batches:
-            with compute.autocast():
-                values = module(compute.move(inputs))
-            if outputs is None:
-                outputs = torch.empty((num_inputs, *values.shape[1:]), dtype=torch.float32)
-            outputs[torch.from_numpy(indices)] = values.float().cpu()
+    for inputs, indices in batches:
+        values = extract(inputs)
+        if outputs is None:
+            outputs = torch.empty((num_inputs, *values.shape[1:]), dtype=torch.float32)
+        outputs[torch.from_numpy(indices)] = values
     if outputs is None:
-        raise ValueError("run_module got no batches; expected at least one.")
+        raise ValueError("run_batches got no batches; expected at least one.")
     return outputs
 
 
-def predict_logits(module: nn.Module, batches: Batches, num_images: int, compute: Compute) -> NDArray[np.float32]:
-    """Return logits (N, C) float32 of `module` for `num_images` images.
+def predict_logits(extract: Extract, batches: Batches, num_images: int) -> NDArray[np.float32]:
+    """Return the logits (N, C) float32 that `extract` gives for `num_images` images.
 
     Raises:
         RunError: when a logit is not a finite number.
     """
-    logits = run_module(module, batches, num_images, compute).numpy()
+    logits = run_batches(extract, batches, num_images).numpy()
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(broken):
         raise RunError(

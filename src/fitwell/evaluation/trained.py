@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +15,26 @@ from fitwell.data.loader import ImageSource, load_batches
 from fitwell.data.transforms import Preprocessing
 from fitwell.errors import CheckpointError
 from fitwell.evaluation.predict import predict_logits
-from fitwell.model.compute import Compute, compute_of
-from fitwell.model.network import Network, build_network, create_backbone
+from fitwell.model.compute import compute_of
+from fitwell.model.engine import Extract, available_engines, build_engine
+from fitwell.model.network import build_network, create_backbone
 from fitwell.model.saved_weights import load_best
 from fitwell.recipe.read import parse_recipe
+from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder
 
 BATCH = 32
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainedModel:
     """What a run learned, ready to predict."""
 
-    network: Network
+    extract: Extract
     preprocessing: Preprocessing
     classes: tuple[str, ...]
-    compute: Compute
     workers: int
 
     def logits(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
@@ -41,9 +45,7 @@ class TrainedModel:
         """
         source = ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
         batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
-        return predict_logits(
-            self.network, load_batches(source, batches, epoch=0, workers=self.workers), len(paths), self.compute
-        )
+        return predict_logits(self.extract, load_batches(source, batches, epoch=0, workers=self.workers), len(paths))
 
 
 def load_trained(run: RunFolder) -> TrainedModel:
@@ -63,13 +65,19 @@ def load_trained(run: RunFolder) -> TrainedModel:
     classes = tuple(record["data"]["classes"])
     network = build_network(create_backbone(recipe.model.backbone), len(classes), recipe.model.head.dropout)
     network.load_state_dict(load_best(run, record["best_sha256"]))
-    network.eval()
     compute = compute_of(recipe)
     compute.move_module(network)
-    return TrainedModel(
-        network,
-        TypeAdapter(Preprocessing).validate_python(record["preprocessing"]),
-        classes,
-        compute,
-        int(recipe.execution.workers),
-    )
+    extract = build_engine(_engine(recipe, compute.device), network, compute, int(recipe.images.size))
+    preprocessing = TypeAdapter(Preprocessing).validate_python(record["preprocessing"])
+    return TrainedModel(extract, preprocessing, classes, int(recipe.execution.workers))
+
+
+def _engine(recipe: Recipe, device: str) -> str:
+    """Return what runs the network: what ran the frozen layers, unless it takes a minute to build or is not here."""
+    asked = recipe.execution.engine
+    if asked == "compiled":
+        return "eager"
+    if asked not in available_engines(device):
+        log.warning("%s ran the frozen layers of this run and is not installed here: PyTorch predicts.", asked)
+        return "eager"
+    return asked

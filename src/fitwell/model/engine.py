@@ -1,6 +1,6 @@
-"""What runs the frozen part of a network: PyTorch, its compiler, ONNX Runtime or OpenVINO.
+"""What runs a network, or the frozen part of one: PyTorch, its compiler, ONNX Runtime or OpenVINO.
 
-Only blocks that no longer train may go through an engine: all but `eager` keep a copy of the weights as they were.
+Only what no longer trains may go through an engine: all but `eager` keep a copy of the weights as they were.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def build_engine(name: str, prefix: nn.Module, compute: Compute, image_size: int
     # A chain of blocks in evaluation may itself stand at training, and the exporter ends by making its blocks agree.
     prefix.eval()
     if name == "eager":
-        return _by_torch(prefix, compute)
+        return in_torch(prefix, compute)
     try:
         extract = _build(name, prefix, compute, image_size)
         extract(_example(image_size))
@@ -64,12 +64,14 @@ def build_engine(name: str, prefix: nn.Module, compute: Compute, image_size: int
 
 def _build(name: str, prefix: nn.Module, compute: Compute, image_size: int) -> Extract:
     if name == "compiled":
-        return _by_torch(torch.compile(prefix), compute)
+        return in_torch(torch.compile(prefix), compute)
     model = _to_onnx(prefix, image_size)
     return _by_onnxruntime(model) if name == "onnxruntime" else _by_openvino(model)
 
 
-def _by_torch(prefix: Callable[[Tensor], Tensor], compute: Compute) -> Extract:
+def in_torch(prefix: Callable[[Tensor], Tensor], compute: Compute) -> Extract:
+    """Let PyTorch run `prefix` as it is, in the mode and with the weights it then has."""
+
     def extract(images: Tensor) -> Tensor:
         with torch.inference_mode(), compute.autocast():
             return prefix(compute.move(images)).float().cpu()

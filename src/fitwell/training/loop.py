@@ -21,6 +21,7 @@ from fitwell.errors import RunError
 from fitwell.evaluation.metrics import all_metrics, higher_is_better, recall_per_class, softmax
 from fitwell.evaluation.predict import Batches, predict_logits
 from fitwell.model.compute import Compute
+from fitwell.model.engine import in_torch
 from fitwell.model.network import Network
 from fitwell.recipe.schema import Phase, Recipe
 from fitwell.training.loss import weighted_cross_entropy
@@ -200,7 +201,7 @@ def _validate(
                 raise StopAsked
 
     work.network.eval()
-    logits = predict_logits(work.data.module, watched(), num_val, work.compute)
+    logits = predict_logits(in_torch(work.data.module, work.compute), watched(), num_val)
     probs = softmax(logits)
     return {
         "kind": "epoch",

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fitwell.data.loader import ImageSource, epoch_batches, load_batches
-from fitwell.evaluation.predict import Batches, run_module
+from fitwell.evaluation.predict import Batches, run_batches
 from fitwell.model.activations import Activations, in_order, keep_activations
 from fitwell.model.compute import Compute
-from fitwell.model.engine import Extract
+from fitwell.model.engine import Extract, in_torch
 from fitwell.model.network import Network
 from fitwell.store import Shelf
 
@@ -136,10 +136,10 @@ def pooled_features(
     """Return the features (N, D) float32 that the head sees, through kept activations where blocks are `frozen`."""
     if frozen is None:
         batches = load_batches(source, in_order(len(source)), epoch=0, workers=workers)
-        return run_module(network.backbone.eval(), batches, len(source), compute)
+        return run_batches(in_torch(network.backbone.eval(), compute), batches, len(source))
     kept = frozen.keep(source, 0, workers)
     above = network.between(frozen.boundary, len(network.backbone))
-    return run_module(above.eval(), _gather(kept, in_order(len(kept))), len(kept), compute)
+    return run_batches(in_torch(above.eval(), compute), _gather(kept, in_order(len(kept))), len(kept))
 
 
 def _kept_phase_data(
@@ -161,7 +161,8 @@ def _kept_phase_data(
 def _forward(module: nn.Sequential, activations: Activations, compute: Compute) -> Activations | Tensor:
     if len(module) == 0:
         return activations
-    return run_module(module.eval(), _gather(activations, in_order(len(activations))), len(activations), compute)
+    batches = _gather(activations, in_order(len(activations)))
+    return run_batches(in_torch(module.eval(), compute), batches, len(activations))
 
 
 def _gather(
