@@ -80,7 +80,7 @@ def test_what_trains_is_a_word_or_a_number_of_layers_or_stages():
 def test_warmup_must_end_before_its_phase():
     with pytest.raises(ValidationError, match=r"warmup_epochs is 3; expected less than epochs \(3\)"):
         Phase.model_validate({**PHASE, "warmup_epochs": 3})
-    with pytest.raises(ValidationError, match=r"expected less than epochs \(4\)"):
+    with pytest.raises(ValidationError, match=r"expected less than epochs \(3\)"):
         Phase.model_validate({**PHASE, "epochs": "auto", "warmup_epochs": 4})
 
 
@@ -99,8 +99,13 @@ def test_sizes_are_bytes_or_carry_a_unit():
     assert [Limits(cache=size).cache for size in ("8GB", "512MiB", 1000, "auto")] == [8 * 10**9, 2**29, 1000, "auto"]
 
 
+def test_the_heads_rate_is_a_multiple_of_the_backbones():
+    assert Phase(**PHASE).head_factor == 1.0
+    assert Phase(**PHASE, head_learning_rate=5e-3).head_factor == pytest.approx(5e-3 / PHASE["learning_rate"])
+
+
 def test_only_a_head_can_be_searched_and_the_search_needs_no_schedule():
     assert Phase(name="head", train="head", epochs=3, learning_rate="search").learning_rate == "search"
-    for changes in ({"train": "all"}, {"patience": 2}, {"warmup_epochs": 1}):
-        with pytest.raises(ValidationError, match="expected train: head, and neither patience nor warmup_epochs"):
+    for changes in ({"train": "all"}, {"patience": 2}, {"warmup_epochs": 1}, {"head_learning_rate": 1e-3}):
+        with pytest.raises(ValidationError, match="expected train: head, and no patience, warmup_epochs or head"):
             Phase(**{"name": "p", "train": "head", "epochs": 3, "learning_rate": "search", **changes})

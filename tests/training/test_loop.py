@@ -105,6 +105,12 @@ def test_the_val_numbers_are_those_of_the_weights_at_the_end_of_the_epoch():
     assert record["learning_rate"] == {"head": 0.1}
 
 
+def test_a_head_with_a_rate_of_its_own_learns_at_it():
+    _, events, _, _ = train(phase(epochs=2, head_learning_rate=0.3))
+    rates = [event.record["learning_rate"] for event in events if isinstance(event, EpochDone)]
+    assert rates == [{"head": pytest.approx(0.3)}] * 2
+
+
 def test_best_is_kept_when_the_val_metric_gets_better_and_only_then():
     kept = []
     _, events, progress, _ = train(phase(epochs=3), keep_best=lambda: kept.append(1))

