@@ -99,10 +99,7 @@ def explain_plan(
 
 def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: int) -> Extraction | None:
     """Return what the phases of `recipe` let a run compute once, or None; the network is left trainable as a whole."""
-    boundaries = []
-    for phase in recipe.phases:
-        prepare_to_train(network, phase)
-        boundaries.append(network.boundary())
+    boundaries = [_boundary(network, phase) for phase in recipe.phases]
     set_trainable(network, "all")
     boundary = min((found for found in boundaries if found > 0), default=0)
     if boundary == 0 or recipe.execution.cache == "none":
@@ -113,12 +110,13 @@ def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: i
 
 def _free_most(network: Network, recipe: Recipe) -> None:
     """Let train what the phase does that trains most of the network."""
+    prepare_to_train(network, min(recipe.phases, key=lambda phase: _boundary(network, phase)))
 
-    def boundary(phase: Phase) -> int:
-        prepare_to_train(network, phase)
-        return network.boundary()
 
-    prepare_to_train(network, min(recipe.phases, key=boundary))
+def _boundary(network: Network, phase: Phase) -> int:
+    """Return how many leading blocks `phase` leaves alone; the network is then ready to train it."""
+    prepare_to_train(network, phase)
+    return network.boundary()
 
 
 class _Planner:
