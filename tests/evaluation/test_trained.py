@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import ImageOps
 
 from fitwell.data.decode import decode_image
 from fitwell.data.index import index_dataset
@@ -55,6 +56,22 @@ def test_the_engine_of_the_frozen_layers_runs_the_whole_network(run, pictures, t
     found = load_trained(asking_for(run, "onnxruntime", tmp_path)).logits(pictures, paths)
     np.testing.assert_allclose(found, load_trained(run).logits(pictures, paths), atol=1e-4)
     assert built == ["onnxruntime", "eager"]
+
+
+def test_the_logits_are_averaged_over_what_the_recipe_names(run, pictures, tmp_path):
+    copied = RunFolder(Path(shutil.copytree(run.path, tmp_path / "run")))
+    text = copied.recipe.read_text(encoding="utf-8")
+    assert "average_over: none" in text
+    copied.recipe.write_text(text.replace("average_over: none", "average_over: horizontal"), encoding="utf-8")
+    mirrored = tmp_path / "mirrored"
+    mirrored.mkdir()
+    paths = list(read_split(run.split)["path"])[:3]
+    names = [f"{number}.png" for number in range(3)]
+    for path, name in zip(paths, names, strict=True):
+        ImageOps.mirror(decode_image(pictures / path)).save(mirrored / name)
+    plain = load_trained(run)
+    expected = (plain.logits(pictures, paths) + plain.logits(mirrored, names)) / 2
+    np.testing.assert_allclose(load_trained(copied).logits(pictures, paths), expected, atol=1e-4)
 
 
 def test_nothing_is_compiled_to_predict(run, tmp_path, monkeypatch):

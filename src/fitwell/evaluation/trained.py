@@ -15,6 +15,7 @@ from fitwell.data.loader import ImageSource, load_batches
 from fitwell.data.transforms import Preprocessing
 from fitwell.errors import CheckpointError
 from fitwell.evaluation.predict import predict_logits
+from fitwell.evaluation.symmetries import averaged
 from fitwell.model.compute import compute_of
 from fitwell.model.engine import Extract, available_engines, build_engine
 from fitwell.model.network import build_network, create_backbone
@@ -68,6 +69,7 @@ def load_trained(run: RunFolder) -> TrainedModel:
     compute = compute_of(recipe)
     compute.move_module(network)
     extract = build_engine(_engine(recipe, compute.device), network, compute, int(recipe.images.size))
+    extract = averaged(extract, recipe.predict.average_over)
     preprocessing = TypeAdapter(Preprocessing).validate_python(record["preprocessing"])
     return TrainedModel(extract, preprocessing, classes, int(recipe.execution.workers))
 

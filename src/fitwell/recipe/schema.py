@@ -189,6 +189,16 @@ class Select(Section):
     metric: Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"] = "auto"
 
 
+class Predict(Section):
+    """How the trained network answers, in evaluation and prediction alike; training's own val numbers are plain."""
+
+    average_over: Literal["none", "horizontal", "vertical", "both", "dihedral"] = Field(
+        "none",
+        description="mirrored copies of a picture whose logits are averaged, each for another pass through the "
+        "network; dihedral: all eight symmetries of a square",
+    )
+
+
 class Execution(Section):
     """Where and how fast; never changes what is computed beyond rounding."""
 
@@ -251,6 +261,7 @@ class Recipe(Section):
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)] = DEFAULT_PHASES
     split: Split = Split()
     select: Select = Select()
+    predict: Predict = Predict()
     execution: Execution = Execution()
     limits: Limits = Limits()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
