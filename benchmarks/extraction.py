@@ -54,7 +54,7 @@ def main() -> None:
     for name, (engine, compute) in ways.items():
         backbone = load_backbone(WHEEL_BACKBONE, "wheel")
         compute.move_module(backbone)
-        extracts[name] = build_engine(engine, backbone, compute, 224)
+        extracts[name] = build_engine(engine, backbone, compute, (3, 224, 224))
 
     def run(name):
         return torch.cat([extracts[name](batch) for batch in images.split(BATCH)])

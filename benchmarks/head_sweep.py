@@ -84,7 +84,7 @@ def fitwell(data, engine):
     view = Preprocessing(224, "crop", 1.0, PIXELS.mean, PIXELS.std, PIXELS.interpolation)
     compute, backbone = Compute("cpu", memory_format="channels_last"), eager_backbone()
     compute.move_module(backbone)
-    extract = build_engine(engine, backbone, compute, 224)
+    extract = build_engine(engine, backbone, compute, (3, 224, 224))
     features = []
     for names in data.names[:2]:
         batches = load_batches(
@@ -156,7 +156,7 @@ def fastest_engine():
         if name != "compiled":
             compute, backbone = Compute("cpu", memory_format="channels_last"), eager_backbone()
             compute.move_module(backbone)
-            extract = build_engine(name, backbone, compute, 224)
+            extract = build_engine(name, backbone, compute, (3, 224, 224))
             extract(images)
             started = time.perf_counter()
             extract(images)

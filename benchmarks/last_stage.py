@@ -97,7 +97,7 @@ def prepare_speed(name, folder, paths, labels):
     compute.move_module(network)
     prefix = network.prefix(network.boundary())
     engine = next(choice for choice in ("openvino", "onnxruntime", "eager") if choice in available_engines())
-    extract = build_engine(engine, prefix, compute, 224)
+    extract = build_engine(engine, prefix, compute, (3, 224, 224))
     shelf = activation_shelf(Store(folder / "cache", 2**34), prefix, view, engine)
     started = time.perf_counter()
     for batch in images.split(BATCH):

@@ -45,7 +45,7 @@ def engines(backbone, weights):
         torch.manual_seed(0)
         network = build_network(load_backbone(backbone, weights), NUM_CLASSES, dropout=0.0).eval()
         compute.move_module(network)
-        built[name] = build_engine(engine, network, compute, SIZE)
+        built[name] = build_engine(engine, network, compute, (3, SIZE, SIZE))
     return built
 
 

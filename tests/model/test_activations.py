@@ -34,7 +34,7 @@ def prefix():
 @pytest.fixture
 def keep(prefix, tmp_path):
     """Keep what the prefix makes of a source; the images that are computed for it are counted."""
-    engine = build_engine("eager", prefix, Compute(), 32)
+    engine = build_engine("eager", prefix, Compute(), (3, 32, 32))
     before = 0
 
     def counting(done, total):

@@ -39,7 +39,7 @@ def pictures(count, size=32):
 def test_every_engine_gives_the_features_of_the_blocks_for_any_batch_size(name, backbone, boundary, shape):
     size = 160 if backbone == "test_vit" else 32
     prefix = chain(backbone, boundary)
-    extract = build_engine(name, prefix, CPU, size)
+    extract = build_engine(name, prefix, CPU, (3, size, size))
     for count in (1, 2, 5):
         images = pictures(count, size)
         with torch.inference_mode():
@@ -54,9 +54,9 @@ def test_every_engine_gives_the_features_of_the_blocks_for_any_batch_size(name, 
 def test_weights_and_images_in_channels_last_give_the_same_features(name):
     compute = Compute(memory_format="channels_last")
     prefix = chain("test_efficientnet", 4)
-    plain = build_engine("eager", prefix, CPU, 32)(pictures(3))
+    plain = build_engine("eager", prefix, CPU, (3, 32, 32))(pictures(3))
     compute.move_module(prefix)
-    features = build_engine(name, prefix, compute, 32)(compute.move(pictures(3)))
+    features = build_engine(name, prefix, compute, (3, 32, 32))(compute.move(pictures(3)))
     torch.testing.assert_close(features, plain, rtol=1e-4, atol=1e-5)
 
 
@@ -64,14 +64,14 @@ def test_weights_and_images_in_channels_last_give_the_same_features(name):
 def test_the_blocks_stay_in_evaluation(name):
     prefix = chain("test_efficientnet", 4)
     assert prefix.training
-    build_engine(name, prefix, CPU, 32)
+    build_engine(name, prefix, CPU, (3, 32, 32))
     assert not any(module.training for module in prefix.modules())
 
 
 def test_eager_multiplies_in_the_precision_of_the_computation():
     images, prefix = pictures(2), chain("test_efficientnet", 4)
-    plain = build_engine("eager", prefix, CPU, 32)(images)
-    rounded = build_engine("eager", prefix, Compute(precision="bfloat16"), 32)(images)
+    plain = build_engine("eager", prefix, CPU, (3, 32, 32))(images)
+    rounded = build_engine("eager", prefix, Compute(precision="bfloat16"), (3, 32, 32))(images)
     assert rounded.dtype == torch.float32
     assert 1e-4 < float((rounded - plain).abs().max() / plain.abs().max()) < 0.05
 
@@ -81,7 +81,7 @@ def test_a_compiled_chain_gives_the_features_of_the_blocks():
     prefix = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's own
-        extract = build_engine("compiled", prefix, CPU, 8)
+        extract = build_engine("compiled", prefix, CPU, (3, 8, 8))
         for count in (3, 1):
             torch.testing.assert_close(extract(pictures(count, 8)), prefix(pictures(count, 8)).detach())
 
@@ -89,7 +89,7 @@ def test_a_compiled_chain_gives_the_features_of_the_blocks():
 def test_onnxruntime_reports_nothing_to_its_maker(tmp_path):
     code = (
         "import torch, fitwell.model.engine as engine\n"
-        "engine.build_engine('onnxruntime', torch.nn.Flatten(), engine.Compute(), 8)"
+        "engine.build_engine('onnxruntime', torch.nn.Flatten(), engine.Compute(), (3, 8, 8))"
     )
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
@@ -103,13 +103,13 @@ class Unknown(nn.Module):
 
 def test_a_chain_that_an_engine_cannot_run_is_refused():
     with pytest.raises(UsageError, match=r"(?s)engine is onnxruntime, which cannot run this backbone: .*to eager"):
-        build_engine("onnxruntime", Unknown(), CPU, 8)
+        build_engine("onnxruntime", Unknown(), CPU, (3, 8, 8))
 
 
 def test_on_an_accelerator_only_pytorch_runs():
     assert set(available_engines("cuda:0")) <= {"eager", "compiled"}
     with pytest.raises(UsageError, match=r"engine is openvino, and the device is cuda:0"):
-        build_engine("openvino", nn.Identity(), Compute("cuda:0"), 8)
+        build_engine("openvino", nn.Identity(), Compute("cuda:0"), (3, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_a_missing_engine_names_the_command_that_installs_it(name, cure, monkeyp
     monkeypatch.setitem(sys.modules, name, None)
     assert name not in available_engines()
     with pytest.raises(UsageError, match=f"engine is {name}, which is not installed(?s:.*){cure}"):
-        build_engine(name, nn.Identity(), CPU, 8)
+        build_engine(name, nn.Identity(), CPU, (3, 8, 8))
 
 
 def test_compiling_needs_a_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert "compiled" not in available_engines()
     with pytest.raises(UsageError, match=r"engine is compiled, which is not installed(?s:.*)C\+\+ compiler"):
-        build_engine("compiled", nn.Identity(), CPU, 8)
+        build_engine("compiled", nn.Identity(), CPU, (3, 8, 8))
 
 
 def test_engines_come_in_one_order_and_eager_is_always_there():

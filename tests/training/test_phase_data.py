@@ -50,11 +50,11 @@ def logits_by_image(phase, batches):
 def frozen(network, data, tmp_path):
     """The blocks below the boundary but one: another phase trains one block more."""
 
-    def make(views, told=lambda done, total: None):
+    def make(views, told=lambda done, total: None, engine="eager"):
         boundary = network.boundary() - 1
         prefix = network.prefix(boundary)
-        shelf = activation_shelf(Store(tmp_path, 10**7), prefix, data.train.preprocessing, "eager")
-        return Frozen(boundary, views, build_engine("eager", prefix, COMPUTE, 32), shelf, told)
+        shelf = activation_shelf(Store(tmp_path, 10**7), prefix, data.train.preprocessing, engine)
+        return Frozen(boundary, views, engine, build_engine(engine, prefix, COMPUTE, (3, 32, 32)), shelf, told)
 
     return make
 
@@ -70,8 +70,9 @@ def assert_close_to_half_a_step(found, expected):
         torch.testing.assert_close(found[image], row, rtol=2e-3, atol=2e-3)
 
 
-def test_kept_activations_give_the_logits_of_the_whole_network(network, data, frozen):
-    phase = cached_phase_data(network, data, COMPUTE, frozen(views=2))
+@pytest.mark.parametrize("engine", ["eager", "onnxruntime"])
+def test_kept_activations_give_the_logits_of_the_whole_network(network, data, frozen, engine):
+    phase = cached_phase_data(network, data, COMPUTE, frozen(views=2, engine=engine))
     varied, exact = image_phase_data(network, data), image_phase_data(network, unvaried(data))
     network.eval()
     for epoch, direct in ((0, exact), (1, varied)):

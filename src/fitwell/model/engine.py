@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fitwell.errors import UsageError
 from fitwell.model.compute import Compute
 
-Extract = Callable[[Tensor], Tensor]  # (B, 3, S, S) float32 on the CPU to (B, ...) float32 on the CPU, for any B
+Extract = Callable[[Tensor], Tensor]  # images or activations (B, ...) on the CPU to (B, ...) float32 on the CPU
 ENGINES = ("eager", "compiled", "onnxruntime", "openvino")
 
 
@@ -29,16 +29,16 @@ def available_engines(device: str = "cpu") -> tuple[str, ...]:
     return tuple(name for name in ENGINES if _obstacle(name, device) is None)
 
 
-def build_engine(name: str, prefix: nn.Module, compute: Compute, image_size: int) -> Extract:
-    """Make `prefix` ready to run on batches of images.
+def build_engine(name: str, prefix: nn.Module, compute: Compute, input_shape: tuple[int, ...]) -> Extract:
+    """Make `prefix` ready to run on batches of any size.
 
     `eager` and `compiled` multiply in the precision of `compute`, the others in float32. `compiled` takes a minute,
     and seconds more for the next batch of another size.
 
     Args:
         name: one of `ENGINES`.
-        prefix: (B, 3, S, S) to (B, ...), on the device of `compute`; is switched to evaluation.
-        image_size: S in pixels.
+        prefix: images or activations (B, ...) to (B, ...), on the device of `compute`; is switched to evaluation.
+        input_shape: of one input; (3, S, S) for images of S pixels.
 
     Raises:
         UsageError: when the engine is not there, or cannot run this module.
@@ -51,8 +51,8 @@ def build_engine(name: str, prefix: nn.Module, compute: Compute, image_size: int
     if name == "eager":
         return in_torch(prefix, compute)
     try:
-        extract = _build(name, prefix, compute, image_size)
-        extract(_example(image_size))
+        extract = _build(name, prefix, compute, input_shape)
+        extract(_example(input_shape))
     except Exception as error:
         raise UsageError(
             found=f"execution.engine is {name}, which cannot run this backbone: {error}",
@@ -62,10 +62,10 @@ def build_engine(name: str, prefix: nn.Module, compute: Compute, image_size: int
     return extract
 
 
-def _build(name: str, prefix: nn.Module, compute: Compute, image_size: int) -> Extract:
+def _build(name: str, prefix: nn.Module, compute: Compute, input_shape: tuple[int, ...]) -> Extract:
     if name == "compiled":
         return in_torch(torch.compile(prefix), compute)
-    model = _to_onnx(prefix, image_size)
+    model = _to_onnx(prefix, input_shape)
     return _by_onnxruntime(model) if name == "onnxruntime" else _by_openvino(model)
 
 
@@ -89,7 +89,7 @@ def _by_onnxruntime(model: bytes) -> Extract:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def extract(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        return torch.from_numpy(session.run(None, {"images": images.float().numpy()})[0])
 
     return extract
 
@@ -106,12 +106,12 @@ def _by_openvino(model: bytes) -> Extract:
     compiled = core.compile_model(core.read_model(model), "CPU", settings)
 
     def extract(images: Tensor) -> Tensor:
-        return torch.from_numpy(compiled([images.numpy()])[0])
+        return torch.from_numpy(compiled([images.float().numpy()])[0])
 
     return extract
 
 
-def _to_onnx(prefix: nn.Module, image_size: int) -> bytes:
+def _to_onnx(prefix: nn.Module, input_shape: tuple[int, ...]) -> bytes:
     """Return `prefix` as an ONNX model of any batch size.
 
     The exporter by tracing took half a second for EfficientNet-Lite0 where its successor took sixteen (torch 2.15).
@@ -121,7 +121,7 @@ def _to_onnx(prefix: nn.Module, image_size: int) -> bytes:
         warnings.simplefilter("ignore")  # it announces its successor, and guesses at what a trace may miss
         torch.onnx.export(
             prefix,
-            (_example(image_size),),
+            (_example(input_shape),),
             file,  # type: ignore[arg-type]  # a file-like object is taken by this exporter
             dynamo=False,
             input_names=["images"],
@@ -131,8 +131,8 @@ def _to_onnx(prefix: nn.Module, image_size: int) -> bytes:
     return file.getvalue()
 
 
-def _example(image_size: int) -> Tensor:
-    return torch.zeros(2, 3, image_size, image_size)  # two, because a trace may take one for a constant
+def _example(input_shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(2, *input_shape)  # two, because a trace may take one for a constant
 
 
 def _obstacle(name: str, device: str) -> UsageError | None:

@@ -80,7 +80,8 @@ def freeze(
     return Frozen(
         boundary=plan.boundary,
         views=plan.views,
-        extract=build_engine(engine, prefix, compute_of(recipe), size),
+        engine=engine,
+        extract=build_engine(engine, prefix, compute_of(recipe), (3, size, size)),
         shelf=activation_shelf(store, prefix, preprocessing_of(recipe), engine),
         on_batch=on_batch,
     )

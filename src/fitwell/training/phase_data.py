@@ -18,7 +18,7 @@ from fitwell.data.loader import ImageSource, epoch_batches, load_batches
 from fitwell.evaluation.predict import Batches, run_batches
 from fitwell.model.activations import Activations, in_order, keep_activations
 from fitwell.model.compute import Compute
-from fitwell.model.engine import Extract, in_torch
+from fitwell.model.engine import Extract, build_engine, in_torch
 from fitwell.model.network import Network
 from fitwell.store import Shelf
 
@@ -56,11 +56,13 @@ class Frozen:
     Attributes:
         views: pictures of each training image that the epochs take turns with; the first is the one that
             evaluation sees, the others are augmented. Each is computed when an epoch first needs it.
+        engine: runs these blocks as `extract`, and what else is frozen above them.
         on_batch: called with (images done, images to do) of a view; may raise to stop.
     """
 
     boundary: int
     views: int
+    engine: str
     extract: Extract
     shelf: Shelf
     on_batch: Callable[[int, int], None]
@@ -79,6 +81,12 @@ class Frozen:
         return keep_activations(
             source, view, shelf=self.shelf, extract=self.extract, workers=workers, on_batch=self.on_batch
         )
+
+    def run_above(self, blocks: nn.Sequential, kept: Activations, compute: Compute) -> Tensor:
+        """Return what the frozen `blocks` above the boundary make of `kept`, (N, ...) float32 on the CPU."""
+        engine = "eager" if self.engine == "compiled" else self.engine  # compiling takes longer than it saves here
+        extract = build_engine(engine, blocks, compute, kept[np.arange(1)].shape[1:])
+        return run_batches(extract, _gather(kept, in_order(len(kept))), len(kept))
 
 
 def image_phase_data(network: Network, data: RunData) -> PhaseData:
@@ -108,11 +116,13 @@ def cached_phase_data(
 
     @cache
     def train(view: int) -> Activations | Tensor:
-        return _forward(between, frozen.train(data, view), compute)
+        kept = frozen.train(data, view)
+        return frozen.run_above(between, kept, compute) if len(between) else kept
 
     @cache
     def val() -> Activations | Tensor:
-        return _forward(between, frozen.val(data), compute)
+        kept = frozen.val(data)
+        return frozen.run_above(between, kept, compute) if len(between) else kept
 
     return _kept_phase_data(network.tail(boundary), data, lambda epoch: train(epoch % frozen.views), val)
 
@@ -139,7 +149,7 @@ def pooled_features(
         return run_batches(in_torch(network.backbone.eval(), compute), batches, len(source))
     kept = frozen.keep(source, 0, workers)
     above = network.between(frozen.boundary, len(network.backbone))
-    return run_batches(in_torch(above.eval(), compute), _gather(kept, in_order(len(kept))), len(kept))
+    return frozen.run_above(above, kept, compute) if len(above) else kept[np.arange(len(kept))].float()
 
 
 def _kept_phase_data(
@@ -156,13 +166,6 @@ def _kept_phase_data(
         return _gather(val(), in_order(len(data.val)))
 
     return PhaseData(module, train_batches, val_batches)
-
-
-def _forward(module: nn.Sequential, activations: Activations, compute: Compute) -> Activations | Tensor:
-    if len(module) == 0:
-        return activations
-    batches = _gather(activations, in_order(len(activations)))
-    return run_batches(in_torch(module.eval(), compute), batches, len(activations))
 
 
 def _gather(

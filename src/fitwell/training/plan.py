@@ -147,7 +147,7 @@ class _Planner:
         @cache
         def make_ready(name: str) -> Callable[[], Tensor]:
             compute.move_module(prefix)
-            return partial(build_engine(name, prefix, compute, self._image_size), images)
+            return partial(build_engine(name, prefix, compute, (3, self._image_size, self._image_size)), images)
 
         question = {
             "boundary": extraction.boundary,
