@@ -130,6 +130,12 @@ def test_a_head_search_sees_every_image_once_however_long_it_is():
     assert most_epochs(Recipe(phases=(search, tune))) == 3
 
 
+def test_a_phase_with_pictures_of_its_own_size_takes_no_turns_with_views():
+    small = Phase(name="small", train="all", epochs=9, learning_rate=1e-3, image_size=128)
+    large = Phase(name="large", train="all", epochs=2, learning_rate=1e-3)
+    assert most_epochs(Recipe(phases=(small, large))) == 2
+
+
 def test_no_more_views_than_epochs():
     phase = Phase(name="head", train="head", epochs=3, learning_rate=1e-3)
     recipe = resolve(Recipe(phases=(phase,)), facts({"a": 100, "b": 100}))

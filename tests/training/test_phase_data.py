@@ -106,6 +106,12 @@ def test_features_that_are_not_held_give_the_same_logits(network, data, frozen):
     assert_close_to_half_a_step(logits_by_image(again, again.val_batches()), expected)
 
 
+def test_training_pictures_of_another_size_leave_those_of_val_as_they_are(network, data):
+    phase = image_phase_data(network, data.with_train_size(16))
+    assert next(phase.train_batches(0, 0))[0].shape == (8, 3, 16, 16)
+    assert next(phase.val_batches())[0].shape[1:] == (3, 32, 32)
+
+
 def test_epochs_cycle_through_the_views(network, data, frozen):
     phase = cached_phase_data(network, data, COMPUTE, frozen(views=2))
     first, second, third = (dict(sorted(logits_by_image(phase, phase.train_batches(e, 0)).items())) for e in (0, 1, 2))

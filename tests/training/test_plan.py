@@ -164,6 +164,7 @@ def test_a_candidate_that_cannot_run_is_told_without_figures():
 HEAD = Phase(name="head", train="head", epochs=3, learning_rate=0.1)
 TAIL = Phase(name="tail", train=Stages(stages=1), epochs=5, learning_rate=0.1)
 ALL = Phase(name="all", train="all", epochs=9, learning_rate=0.1)
+SMALL = Phase(name="small", train=Stages(stages=2), epochs=9, learning_rate=0.1, image_size=16)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,8 @@ ALL = Phase(name="all", train="all", epochs=9, learning_rate=0.1)
         ((HEAD,), "auto", ("all", 3 * 10 + 4)),
         ((HEAD, TAIL), "auto", ("tail", 4 * 10 + 4)),
         ((HEAD, ALL), "auto", ("all", 4 * 10 + 4)),
+        ((SMALL, TAIL), "auto", ("tail", 4 * 10 + 4)),
+        ((SMALL,), "auto", None),
         ((ALL,), "auto", None),
         ((HEAD,), "none", None),
     ],

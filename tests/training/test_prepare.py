@@ -8,7 +8,7 @@ from fitwell.data.split import read_split
 from fitwell.errors import DataError, RecipeError, UsageError
 from fitwell.files import read_json_lines
 from fitwell.recipe.read import parse_recipe
-from fitwell.recipe.schema import Last, Model, Phase
+from fitwell.recipe.schema import Images, Last, Model, Phase
 from fitwell.training.prepare import create_run, prepare_run
 from pictures import tiny_recipe, write_pictures
 
@@ -107,3 +107,15 @@ def test_a_freeze_level_that_does_not_fit_is_found_before_training(pictures):
 def test_an_unknown_backbone_is_found_before_training(pictures):
     with pytest.raises(UsageError, match="resnet10x"):
         prepare_run(index_dataset(pictures), tiny_recipe(model=Model(backbone="resnet10x", weights="none")))
+
+
+def test_a_picture_size_that_the_backbone_does_not_take_is_found_before_training(pictures):
+    vit = tiny_recipe(model=Model(backbone="test_vit", weights="none"), images=Images(size=128))
+    with pytest.raises(RecipeError, match=r"(?s)images.size is 128.*fails on pictures of that size"):
+        prepare_run(index_dataset(pictures), vit)
+
+
+def test_training_pictures_are_at_most_as_large_as_those_of_evaluation(pictures):
+    phases = (Phase(name="grow", train="all", epochs=1, learning_rate=1e-3, image_size=64),)
+    with pytest.raises(RecipeError, match=r"(?s)phases.grow.image_size is 64, and images.size is 32.*raise images.size"):
+        prepare_run(index_dataset(pictures), tiny_recipe(phases=phases))

@@ -221,6 +221,32 @@ def test_a_phase_with_a_fresh_head_and_fixed_norms_resumes_to_the_same_weights(n
     assert_equal_weights(whole, stopped)
 
 
+GROWING = (
+    Phase(name="small", train="all", epochs=2, learning_rate=3e-3, image_size=16),
+    Phase(name="large", train=Stages(stages=1), epochs=2, learning_rate=3e-3),
+)
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_pictures_that_grow_from_phase_to_phase_resume_to_the_same_weights(new_run, step):
+    whole, stopped = new_run(phases=GROWING), new_run(phases=GROWING)
+    continue_run(whole)
+    with pytest.raises(RunStopped):
+        continue_run(stopped, observers=(stop_at(step),))
+    continue_run(stopped)
+    assert_equal_weights(whole, stopped)
+    assert whole.read()["plan"]["cache"]["views"] == 2  # for the phase of the size that evaluation sees
+
+
+def test_a_phase_of_small_pictures_learns_from_them_alone(new_run):
+    runs = [new_run(phases=(GROWING[0].model_copy(update={"image_size": size}),)) for size in (16, 32, None)]
+    for run in runs:
+        continue_run(run)
+    small, large, usual = (weights(run)[1]["backbone.0.weight"] for run in runs)
+    assert torch.equal(large, usual)
+    assert not torch.equal(small, usual)
+
+
 def test_a_fresh_head_forgets_what_the_phase_before_learnt(new_run):
     starts = {}
     for head in ("kept", "fresh"):

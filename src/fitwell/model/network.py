@@ -16,7 +16,7 @@ from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from fitwell.errors import UsageError
+from fitwell.errors import RecipeError, UsageError
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,27 @@ def _resnet_chain(backbone: ResNet) -> list[Block]:
         blocks = getattr(backbone, f"layer{stage}")
         chain += [Block(f"stage{stage}_{index}", block, stage) for index, block in enumerate(blocks)]
     return [*chain, Block("pool", backbone.global_pool, 4)]
+
+
+def require_image_size(network: Network, size: int, key: str) -> None:
+    """Make sure that the backbone takes pictures of `size` x `size` pixels.
+
+    Args:
+        key: the recipe key that the size comes from, for the error.
+
+    Raises:
+        RecipeError: when it does not.
+    """
+    network.eval()
+    try:
+        with torch.inference_mode():
+            network.backbone(torch.zeros((1, 3, size, size), device=next(network.parameters()).device))
+    except (AssertionError, RuntimeError, ValueError) as error:  # what timm's models raise
+        raise RecipeError(
+            found=f"{key} is {size}, and the backbone fails on pictures of that size: {error}",
+            expected="a size that the backbone takes; a transformer takes only the one that it was pretrained at.",
+            fix=f"leave {key} out, or choose another backbone.",
+        ) from error
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:

@@ -144,8 +144,9 @@ def choose_views(recipe: Recipe, data: DataFacts) -> tuple[int, str]:
 
 
 def most_epochs(recipe: Recipe) -> int:
-    """Return the epochs of the longest phase that varies its images: at least 1, as a head search sees them once."""
-    return max([1, *(int(phase.epochs) for phase in recipe.phases if phase.learning_rate != "search")])
+    """Return the epochs of the longest phase that takes turns with views: at least 1, as a head search sees one."""
+    varying = (phase for phase in recipe.phases if phase.learning_rate != "search" and phase.image_size is None)
+    return max([1, *(int(phase.epochs) for phase in varying)])
 
 
 def choose_class_weights(data: DataFacts) -> tuple[str, str]:

@@ -127,6 +127,11 @@ class Phase(Section):
         description="peak, reached when warmup ends; search (only for head): many heads side by side, with rates and "
         "decays of their own, and the mean of those that val likes best"
     )
+    image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
+        None,
+        description="side in pixels of this phase's training pictures, at most images.size, which null stands for; val "
+        "and the trained network keep images.size",
+    )
     head_learning_rate: Positive | None = Field(None, description="peak of the head's own rate; null: learning_rate")
     head: Literal["kept", "fresh"] = Field(
         "kept", description="begin with the head of the phase before, or with a new one"
@@ -152,10 +157,11 @@ class Phase(Section):
 
     @model_validator(mode="after")
     def _search_is_for_heads(self) -> Self:
-        unused = (self.patience, self.warmup_epochs, self.head_learning_rate)
+        unused = (self.patience, self.warmup_epochs, self.head_learning_rate, self.image_size)
         if self.learning_rate == "search" and (self.train != "head" or any(unused)):
             raise ValueError(
-                "learning_rate is search; expected train: head, and no patience, warmup_epochs or head_learning_rate"
+                "learning_rate is search; expected train: head, and no patience, warmup_epochs, head_learning_rate "
+                "or image_size"
             )
         return self
 

@@ -33,6 +33,11 @@ class RunData:
     workers: int
     seed: int
 
+    def with_train_size(self, size: int) -> RunData:
+        """Return the same images, those of train made `size` pixels large."""
+        preprocessing = replace(self.train.preprocessing, size=size)
+        return replace(self, train=replace(self.train, preprocessing=preprocessing))
+
 
 @dataclass(frozen=True)
 class PhaseData:

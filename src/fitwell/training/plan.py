@@ -99,7 +99,7 @@ def explain_plan(
 
 def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: int) -> Extraction | None:
     """Return what the phases of `recipe` let a run compute once, or None; the network is left trainable as a whole."""
-    boundaries = [_boundary(network, phase) for phase in recipe.phases]
+    boundaries = [_boundary(network, phase) for phase in recipe.phases if phase.image_size is None]
     set_trainable(network, "all")
     boundary = min((found for found in boundaries if found > 0), default=0)
     if boundary == 0 or recipe.execution.cache == "none":

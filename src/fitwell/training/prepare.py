@@ -16,7 +16,8 @@ from fitwell.data.split import data_fingerprint, split_hash, write_split
 from fitwell.data.transforms import Preprocessing
 from fitwell.files import appending
 from fitwell.model.freeze import prepare_to_train
-from fitwell.model.network import input_size_of, normalisation
+from fitwell.errors import RecipeError
+from fitwell.model.network import Network, input_size_of, normalisation, require_image_size
 from fitwell.model.weights import load_network
 from fitwell.recipe.read import write_recipe
 from fitwell.recipe.resolve import DataFacts, plan_crop, plan_split, resolve_recipe
@@ -60,7 +61,7 @@ def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True
 
     Raises:
         DataError: when the images have errors, or cannot be divided.
-        RecipeError: when the backbone does not exist or cannot be frozen as asked.
+        RecipeError: when the backbone does not exist, or cannot be frozen or fed as asked.
         ResourceError: when the run would take more memory than `limits.memory`.
     """
     inspection = inspect_dataset(dataset, plan_crop(recipe), plan_split(recipe))
@@ -73,9 +74,25 @@ def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True
     network = load_network(resolved, len(inspection.classes), pretrained=False)
     for phase in resolved.phases:  # to be told of a freeze level that does not fit before anything is written
         prepare_to_train(network, phase)
+    _require_image_sizes(network, resolved)
     sizes = {f"num_{split}": int((images["split"] == split).sum()) for split in ("train", "val")}
     memory = plan_memory(network, resolved, **sizes)
     return PreparedRun(dataset, images, inspection.classes, resolved, memory, inspection.findings)
+
+
+def _require_image_sizes(network: Network, recipe: Recipe) -> None:
+    largest = int(recipe.images.size)
+    require_image_size(network, largest, "images.size")
+    for phase in recipe.phases:
+        key, size = f"phases.{phase.name}.image_size", phase.image_size or largest
+        if size > largest:
+            raise RecipeError(
+                found=f"{key} is {size}, and images.size is {largest}.",
+                expected="training pictures at most as large as those that evaluation sees.",
+                fix=f"lower {key}, or raise images.size to {size}.",
+            )
+        if size < largest:
+            require_image_size(network, size, key)
 
 
 def resolve_for(images: pd.DataFrame, recipe: Recipe) -> Recipe:

@@ -218,6 +218,8 @@ class _Session:
         )
 
     def _phase_data(self, phase: Phase) -> PhaseData:
+        if phase.image_size is not None:  # what is kept was made of pictures of another size
+            return image_phase_data(self.network, self._data.with_train_size(phase.image_size))
         plan = self._cache_plan()
         if plan.views == 0 and phase.learning_rate == "search":
             return feature_phase_data(self.network, self._data, self.compute)

@@ -1,0 +1,129 @@
+"""Seconds from the command until a model with the val score that fastai's fine_tune(5) ends with lies on the disk.
+
+`fitwell train` runs as its users run it, on the split and the pictures that fastai had, from an empty cache. fastai's
+scores come from whole runs, its seconds from a run on a part of the images: as many times longer as that part is small.
+
+    python benchmarks/time_to_quality.py SPLITS PEERS [NAME ...]
+
+SPLITS/NAME-SEED.csv are those of peers/write_splits.py, PEERS/NAME-SEED.json the results of peers/fastai_fine_tune.py
+on them, and PEERS/NAME-time.json that of one run with --share on an otherwise quiet machine.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+from result import mean_interval, progress, write_result
+
+from fitwell.files import read_json_lines
+
+METRICS = {"elpv": ("auc", "roc_auc_score"), "logos": ("macro_f1", "f1_score"), "emoji": ("macro_f1", "f1_score")}
+FLAGS = {"elpv": [], "logos": ["--images.fit", "pad"], "emoji": ["--images.fit", "pad"]}
+
+
+def copied(split, folder):
+    """Return the path of a table with the same split, its pictures beside it."""
+    table = pd.read_csv(split)
+    (folder / "images").mkdir()
+    places = [f"images/{number}{Path(path).suffix}" for number, path in enumerate(table["path"])]
+    for path, place in zip(table["path"], places, strict=True):
+        shutil.copyfile(path, folder / place)
+    table.assign(path=places).to_csv(folder / "split.csv", index=False)
+    return folder / "split.csv"
+
+
+def saved_scores(runs, metric, seen):
+    """Return the val scores so far of models whose weights are on the disk."""
+    for run in runs.glob("*"):
+        if not (run / "history.jsonl").exists() or not (run / "checkpoints" / "best.safetensors").exists():
+            continue
+        epochs = [entry for entry in read_json_lines(run / "history.jsonl") if entry["kind"] == "epoch"]
+        best = [entry["val"][metric] for entry in epochs if entry["best"]]
+        written = (run / "checkpoints" / "best.safetensors").stat().st_mtime_ns
+        if best and written != seen.get("written"):
+            seen["written"] = written
+            return best[-1]
+    return None
+
+
+def watch(name, split):
+    """Return [seconds, val score] of every best model that the command leaves on the disk, and its seconds in all."""
+    metric, curve, seen = METRICS[name][0], [], {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        table = copied(split, folder)
+        command = [sys.executable, "-m", "fitwell", "train", str(table), "--runs-dir", str(folder / "runs")]
+        started = time.perf_counter()
+        running = subprocess.Popen(
+            [*command, *FLAGS[name], "--on-data-error", "warn"],
+            env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while running.poll() is None:
+            time.sleep(0.2)
+            score = saved_scores(folder / "runs", metric, seen)
+            if score is not None:
+                curve.append([round(time.perf_counter() - started, 1), round(score, 4)])
+        if running.returncode:
+            raise SystemExit(f"fitwell train failed on {split}.")
+        return curve, round(time.perf_counter() - started, 1)
+
+
+def peer_curve(name, seed, peers):
+    """Return [seconds, val score] after every epoch of fastai."""
+    scores = json.loads((peers / f"{name}-{seed}.json").read_text(encoding="utf-8"))
+    timed = json.loads((peers / f"{name}-time.json").read_text(encoding="utf-8"))
+    if not scores["finished"] or timed["channels_last"] or timed["threads"] != 2:
+        raise SystemExit(f"{name}-{seed}.json is not finished, or {name}-time.json is not fastai's default.")
+    return [
+        [round(clock["seconds"] / timed["share"], 1), round(row[METRICS[name][1]], 4)]
+        for clock, row in zip(timed["epochs"], scores["epochs"], strict=True)
+    ]
+
+
+def compare(name, seed, splits, peers):
+    """Return both curves, and when ours first had the score that fastai ended with."""
+    theirs = peer_curve(name, seed, peers)
+    ours, seconds = watch(name, splits / f"{name}-{seed}.csv")
+    peer_seconds, target = theirs[-1]
+    reached = next((at for at, score in ours if score >= target), None)
+    return {
+        "seed": seed,
+        "target": target,
+        "reached_seconds": reached,
+        "peer_seconds": peer_seconds,
+        "times_sooner": reached and round(peer_seconds / reached, 1),
+        "command_seconds": seconds,
+        "fitwell": ours,
+        "fastai": theirs,
+    }
+
+
+def main() -> None:
+    splits, peers, names = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] or list(METRICS)
+    sets = {}
+    for name in names:
+        seeds = sorted(path.stem.rpartition("-")[2] for path in splits.glob(f"{name}-*.csv"))
+        rows = []
+        for seed in (seed for seed in seeds if (peers / f"{name}-{seed}.json").exists()):
+            rows.append(compare(name, int(seed), splits, peers))
+            progress(str({key: value for key, value in rows[-1].items() if key not in ("fitwell", "fastai")}))
+            reached = [row["times_sooner"] for row in rows if row["times_sooner"]]
+            sets[name] = {
+                "metric": METRICS[name][0],
+                "times_sooner": mean_interval(reached) if reached else None,
+                "num_reached": len(reached),
+                "runs": rows,
+            }
+            write_result("time_to_quality", {"sets": sets})
+
+
+if __name__ == "__main__":
+    main()
