@@ -24,7 +24,8 @@ from fitwell.data.decode import decode_image
 from fitwell.data.image_cache import ImageCache, prepare_picture
 from fitwell.data.loader import ImageSource, epoch_batches, load_batches
 from fitwell.data.preview import model_view
-from fitwell.data.transforms import Augmentation, Preprocessing, crop_plan
+from fitwell.data.transforms import Preprocessing, crop_plan
+from fitwell.data.variation import Augmentation
 from fitwell.files import sha256_of_file
 from fitwell.store import Store
 

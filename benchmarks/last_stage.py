@@ -44,7 +44,7 @@ from fitwell.store import Store
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.optimizer import build_optimizer
 from fitwell.training.phase_data import PhaseData
-from fitwell.training.prepare import preprocessing_of
+from fitwell.training.pictures import preprocessing_of
 
 BATCH, CLASSES, EPOCHS_RECKONED = 32, 2, 20
 RATE, DECAY, SMOOTHING = 1e-3, 0.05, 0.1

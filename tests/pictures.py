@@ -45,6 +45,7 @@ def tiny_recipe(**changes) -> Recipe:
             memory_format="channels_last",
             batch_size=8,
             engine="eager",
+            pictures="stream",
             workers=0,
         ),
     }

@@ -17,7 +17,8 @@ from fitwell.data.decode import decode_image
 from fitwell.data.image_cache import ImageCache, prepare_picture, training_side
 from fitwell.data.loader import ImageSource, epoch_batches, load_batches
 from fitwell.data.preview import model_view
-from fitwell.data.transforms import Augmentation, Preprocessing, crop_plan, training_tensor
+from fitwell.data.transforms import Preprocessing, crop_plan, training_tensor
+from fitwell.data.variation import Augmentation
 from fitwell.errors import DataError
 from fitwell.store import Store
 from pictures import evaluation_tensor

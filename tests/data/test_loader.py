@@ -11,7 +11,8 @@ from PIL import Image
 
 from fitwell.data.decode import decode_image
 from fitwell.data.loader import ImageSource, epoch_batches, image_seed, load_batches
-from fitwell.data.transforms import Augmentation, Preprocessing, training_tensor
+from fitwell.data.transforms import Preprocessing, training_tensor
+from fitwell.data.variation import Augmentation
 from fitwell.errors import DataError, ResourceError
 from fitwell.files import sha256_of_file
 from pictures import evaluation_tensor

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from fitwell.data.transforms import Augmentation, Preprocessing, training_tensor
+from fitwell.data.transforms import Preprocessing, training_tensor
+from fitwell.data.variation import Augmentation
 from pictures import evaluation_tensor
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

@@ -7,7 +7,8 @@ from PIL import Image
 from torch import nn
 
 from fitwell.data.loader import ImageSource
-from fitwell.data.transforms import Augmentation, Preprocessing
+from fitwell.data.transforms import Preprocessing
+from fitwell.data.variation import Augmentation
 from fitwell.errors import DataError, ResourceError
 from fitwell.files import sha256_of_file
 from fitwell.model.activations import activation_shelf, in_order, keep_activations

@@ -10,7 +10,7 @@ from fitwell.store import Store
 from fitwell.training.backbone_probe import BackboneProbe, ask
 from fitwell.training.head_search import solve_heads
 from fitwell.training.head_stack import HeadData
-from fitwell.training.prepare import preprocessing_of
+from fitwell.training.pictures import preprocessing_of
 from hub_cache import fill_hub_cache
 from pictures import evaluation_tensor, tiny_recipe, write_pictures
 

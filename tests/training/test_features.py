@@ -10,7 +10,8 @@ from fitwell.model import activations
 from fitwell.recipe.schema import Phase
 from fitwell.training import phase_data
 from fitwell.training.features import frozen_features
-from fitwell.training.prepare import create_run, prepare_run, preprocessing_of
+from fitwell.training.pictures import preprocessing_of
+from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
 from pictures import evaluation_tensor, tiny_recipe, write_pictures
 

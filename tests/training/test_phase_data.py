@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fitwell.data.loader import ImageSource
-from fitwell.data.transforms import Augmentation, Preprocessing
+from fitwell.data.transforms import Preprocessing
+from fitwell.data.variation import Augmentation
 from fitwell.files import sha256_of_file
 from fitwell.model.activations import activation_shelf
 from fitwell.model.compute import Compute

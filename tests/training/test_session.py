@@ -238,6 +238,23 @@ def test_pictures_that_grow_from_phase_to_phase_resume_to_the_same_weights(new_r
     assert whole.read()["plan"]["cache"]["views"] == 2  # for the phase of the size that evaluation sees
 
 
+def test_resident_pictures_resume_to_the_same_weights_and_teach_what_streamed_ones_do(new_run):
+    held = tiny_recipe().execution.model_copy(update={"pictures": "resident"})
+    streamed, whole, stopped = new_run(phases=GROWING), *(new_run(phases=GROWING, execution=held) for _ in range(2))
+    continue_run(streamed)
+    continue_run(whole)
+    with pytest.raises(RunStopped):
+        continue_run(stopped, observers=(stop_at(3),))
+    continue_run(stopped)
+    assert_equal_weights(whole, stopped)
+    losses = [
+        [entry["train"]["loss"] for entry in read_json_lines(run.history) if entry["kind"] == "epoch"]
+        for run in (streamed, whole)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert losses[0] != losses[1]
+
+
 def test_a_phase_of_small_pictures_learns_from_them_alone(new_run):
     runs = [new_run(phases=(GROWING[0].model_copy(update={"image_size": size}),)) for size in (16, 32, None)]
     for run in runs:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from fitwell.data.decode import DECODE_VERSION, decode_image
 from fitwell.data.preview import model_view
-from fitwell.data.transforms import MIN_ASPECT, Augmentation, Preprocessing, crop_plan, resized
+from fitwell.data.transforms import Preprocessing, crop_plan, resized
+from fitwell.data.variation import MIN_ASPECT, Augmentation
 from fitwell.store import Shelf, Store, record_key
 
 WORTH_SCALING = 1.1  # times the sides that are needed; below, scaling a picture down saves little

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from fitwell.data.image_cache import ImageCache, prepare_picture
-from fitwell.data.transforms import Augmentation, Preprocessing, normalise, training_tensor
+from fitwell.data.transforms import Preprocessing, normalise, training_tensor
+from fitwell.data.variation import Augmentation
 from fitwell.errors import DataError, ResourceError
 
 Indices = NDArray[np.int64]
@@ -54,16 +55,23 @@ class ImageSource:
         Raises:
             DataError: when it cannot be decoded, or is read for the cache and is not what `sha256s` says.
         """
-        path = self.root / self.paths[image]
-        if self.cache is None:
-            pixels = prepare_picture(path, self.preprocessing, self.augmentation)
-        else:
-            pixels = self.cache.picture(path, self.sha256s[image], self.preprocessing, self.augmentation)
+        pixels = self.prepared(image)
         if self.augmentation is None:
             return normalise(pixels, self.preprocessing, out=out)
         return training_tensor(
             pixels, self.preprocessing, self.augmentation, self.variation_seed(image, epoch), out=out
         )
+
+    def prepared(self, image: int) -> NDArray[np.uint8]:
+        """Return one image as (H, W, 3), just before it is varied and normalised.
+
+        Raises:
+            DataError: as `load`.
+        """
+        path = self.root / self.paths[image]
+        if self.cache is None:
+            return prepare_picture(path, self.preprocessing, self.augmentation)
+        return self.cache.picture(path, self.sha256s[image], self.preprocessing, self.augmentation)
 
     def variation_seed(self, image: int, epoch: int) -> int:
         """Return what decides how an image is varied: its content, where known, so that every split sees the same."""

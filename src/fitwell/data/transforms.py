@@ -20,12 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fitwell.data.preview import CropPlan
+from fitwell.data.variation import Augmentation, Variation, Window, draw_variation
 
-MIN_ASPECT, MAX_ASPECT = 3 / 4, 4 / 3  # of a training crop; Szegedy et al. 2014, arXiv:1409.4842
-MIN_ERASE_ASPECT, MAX_ERASE_ASPECT = 0.3, 3.3  # Zhong et al. 2017, arXiv:1708.04896
 GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue; ITU-R BT.601
 VARIATION_VERSION = 3  # of the pictures that a seed gives; kept activations of another version are not used
-NUM_DRAWS = 17  # always drawn, so that switching one variation off leaves the others as they are
 
 
 @dataclass(frozen=True)
@@ -47,42 +45,6 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bicubic", "bilinear"] | str
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far training pictures are varied.
-
-    Attributes:
-        rotate_degrees: largest rotation to either side.
-        flip: "none", "horizontal", "vertical" or "both", each with probability one half; "dihedral" also swaps rows
-            and columns with probability one half, so that each of the square's eight symmetries is as likely.
-        crop_area: smallest and largest share of the picture's area that is kept.
-        brightness, contrast, saturation: largest relative change; 0.2 means a factor in [0.8, 1.2].
-        hue: largest turn of the colour circle, 0.5 is half of it.
-        erase_probability, erase_area: how often a rectangle is filled with the mean colour, and its share of the area.
-    """
-
-    rotate_degrees: float = 0.0
-    flip: Literal["none", "horizontal", "vertical", "both", "dihedral"] | str = "none"
-    crop_area: tuple[float, float] = (1.0, 1.0)
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    erase_probability: float = 0.0
-    erase_area: tuple[float, float] = (0.02, 0.15)
-
-
-@dataclass(frozen=True)
-class Window:
-    """What of a picture is kept: a rectangle, turned about its centre. Source pixels; may reach beyond the picture."""
-
-    center_x: float
-    center_y: float
-    width: float
-    height: float
-    radians: float
 
 
 def crop_plan(preprocessing: Preprocessing) -> CropPlan:
@@ -109,54 +71,20 @@ def training_tensor(
     In order: crop and rotation in one step (corners from beyond the picture get the mean colour), flip, brightness,
     contrast, saturation, hue, normalisation, erasing. The same seed gives the same bits.
     """
-    draws = np.random.default_rng(seed).random(NUM_DRAWS).tolist()
-    window = _draw_window((pixels.shape[1], pixels.shape[0]), preprocessing.fit, augmentation, draws[:5])
-    is_mirrored = augmentation.flip in ("horizontal", "both", "dihedral") and draws[5] < 0.5
-    is_inverted = augmentation.flip in ("vertical", "both", "dihedral") and draws[6] < 0.5
-    flips = [axis for axis, holds in ((1, is_inverted), (2, is_mirrored)) if holds]
-    is_swapped = augmentation.flip == "dihedral" and draws[16] < 0.5
+    drawn = draw_variation(
+        (pixels.shape[1], pixels.shape[0]), preprocessing.size, preprocessing.fit, augmentation, seed
+    )
+    flips = [axis for axis, holds in ((1, drawn.is_inverted), (2, drawn.is_mirrored)) if holds]
     picture = torch.empty(3, preprocessing.size, preprocessing.size) if out is None else out
-    levels = _cut(pixels, window, preprocessing).flip(flips)
-    picture.copy_(levels.mT if is_swapped else levels)
-    _recolor(picture, augmentation, draws[7:11])
+    levels = _cut(pixels, drawn.window, preprocessing).flip(flips)
+    picture.copy_(levels.mT if drawn.is_swapped else levels)
+    _recolor(picture, augmentation, drawn)
     for plane, mean, std in zip(picture, preprocessing.mean, preprocessing.std, strict=True):
         plane.mul_(1 / (255 * std)).sub_(mean / std)
-    if draws[11] < augmentation.erase_probability:
-        top, left, height, width = _draw_erased(preprocessing.size, augmentation.erase_area, draws[12:])
+    if drawn.erased is not None:
+        top, left, height, width = drawn.erased
         picture[:, top : top + height, left : left + width] = 0.0  # zero is the mean colour now
     return picture
-
-
-def _draw_window(size: tuple[int, int], fit: str, augmentation: Augmentation, draws: list[float]) -> Window:
-    """Return what to keep: for "crop" a part of the picture with an aspect of its own, for "squash" a part with the
-    picture's aspect, for "pad" a part of the padded square."""
-    width, height = float(size[0]), float(size[1])
-    low, high = augmentation.crop_area
-    area = low + (high - low) * draws[0]
-    radians = math.radians(augmentation.rotate_degrees * (2 * draws[4] - 1))
-    field_width = field_height = max(width, height)
-    if fit == "pad":
-        kept_width = kept_height = field_width * math.sqrt(area)
-    else:
-        field_width, field_height = width, height
-        kept_width, kept_height = width * math.sqrt(area), height * math.sqrt(area)
-        if fit == "crop":
-            kept_width, kept_height = _draw_sides(width, height, area, draws[1])
-    center_x = width / 2 + (field_width - kept_width) * (draws[2] - 0.5)
-    center_y = height / 2 + (field_height - kept_height) * (draws[3] - 0.5)
-    return Window(center_x, center_y, kept_width, kept_height, radians)
-
-
-def _draw_sides(width: float, height: float, area: float, draw: float) -> tuple[float, float]:
-    """Return width and height of a crop: its aspect is log-uniform over the aspects that fit into the picture."""
-    low = max(MIN_ASPECT, area * width / height)
-    high = min(MAX_ASPECT, width / (area * height))
-    if low > high:  # no such crop has this area: take the largest one
-        aspect = MAX_ASPECT if width > height else MIN_ASPECT
-        return min(width, height * aspect), min(height, width / aspect)
-    aspect = low * (high / low) ** draw
-    side = math.sqrt(area * width * height)
-    return side * math.sqrt(aspect), side / math.sqrt(aspect)
 
 
 def _cut(pixels: NDArray[np.uint8], window: Window, preprocessing: Preprocessing) -> Tensor:
@@ -215,25 +143,18 @@ def _whole_pixels(center: float, reach: float) -> tuple[int, int]:
     return low, max(low + 1, round(center + reach))
 
 
-def _recolor(levels: Tensor, augmentation: Augmentation, draws: list[float]) -> None:
+def _recolor(levels: Tensor, augmentation: Augmentation, drawn: Variation) -> None:
     """Change (3, H, W) float32 from 0 to 255 in place."""
-    brightness, contrast, saturation = (
-        1 + strength * (2 * draw - 1)
-        for strength, draw in zip(
-            (augmentation.brightness, augmentation.contrast, augmentation.saturation), draws[:3], strict=True
-        )
-    )
     if augmentation.brightness > 0:
-        levels.mul_(brightness).clamp_(0, 255)
+        levels.mul_(drawn.brightness).clamp_(0, 255)
     if augmentation.contrast > 0:
         mean = float(np.dot(GREY, levels.numpy().reshape(3, -1).mean(axis=1)))
-        levels.mul_(contrast).add_((1 - contrast) * mean).clamp_(0, 255)
+        levels.mul_(drawn.contrast).add_((1 - drawn.contrast) * mean).clamp_(0, 255)
     if augmentation.saturation > 0:
         grey = GREY[0] * levels[0] + GREY[1] * levels[1] + GREY[2] * levels[2]
-        levels.mul_(saturation).add_(grey.mul_(1 - saturation)).clamp_(0, 255)
-    turn = round(255 * augmentation.hue * (2 * draws[3] - 1))
-    if turn != 0:
-        levels.copy_(_turn_hue(levels, turn))
+        levels.mul_(drawn.saturation).add_(grey.mul_(1 - drawn.saturation)).clamp_(0, 255)
+    if drawn.hue_turn != 0:
+        levels.copy_(_turn_hue(levels, drawn.hue_turn))
 
 
 def _turn_hue(levels: Tensor, turn: int) -> Tensor:
@@ -242,14 +163,6 @@ def _turn_hue(levels: Tensor, turn: int) -> Tensor:
     hue, saturation, value = Image.fromarray(rounded).convert("HSV").split()
     turned = hue.point([(level + turn) % 256 for level in range(256)])
     return _planes(np.array(Image.merge("HSV", (turned, saturation, value)).convert("RGB")))
-
-
-def _draw_erased(size: int, area: tuple[float, float], draws: list[float]) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of a rectangle inside size x size."""
-    kept = size * math.sqrt(area[0] + (area[1] - area[0]) * draws[0])
-    aspect = math.sqrt(MIN_ERASE_ASPECT * (MAX_ERASE_ASPECT / MIN_ERASE_ASPECT) ** draws[1])
-    height, width = (min(size, max(1, round(side))) for side in (kept * aspect, kept / aspect))
-    return round((size - height) * draws[2]), round((size - width) * draws[3]), height, width
 
 
 def normalise(pixels: NDArray[np.uint8], preprocessing: Preprocessing, *, out: Tensor | None = None) -> Tensor:

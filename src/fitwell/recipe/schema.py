@@ -215,6 +215,11 @@ class Execution(Section):
     engine: Literal["auto", "eager", "compiled", "onnxruntime", "openvino"] = Field(
         "auto", description="what runs the frozen layers"
     )
+    pictures: Literal["auto", "stream", "resident"] = Field(
+        "auto",
+        description="where the pictures come from that whole networks train on: loaded for every batch, or all on the "
+        "device, which varies them a batch at a time; the two differ by a few levels of 255",
+    )
     cache: Literal["auto", "none"] = "auto"  # none: run the frozen layers again in every epoch
     workers: Annotated[int, Field(ge=0)] | Auto = "auto"
 

@@ -32,7 +32,8 @@ from fitwell.training.head_search import solve_heads
 from fitwell.training.head_stack import HeadData
 from fitwell.training.phase_data import RunData
 from fitwell.training.plan import EXTRACTION_IMAGES, Extraction, plan_execution
-from fitwell.training.prepare import PreparedRun, preprocessing_of, resolve_for
+from fitwell.training.pictures import preprocessing_of
+from fitwell.training.prepare import PreparedRun, resolve_for
 
 RACE_ROUNDS = 3
 

@@ -16,7 +16,7 @@ from fitwell.recipe.schema import Limits, Recipe
 from fitwell.store import Store, default_root
 from fitwell.training.phase_data import Frozen
 from fitwell.training.plan import find_extraction
-from fitwell.training.prepare import preprocessing_of
+from fitwell.training.pictures import preprocessing_of
 
 MOST_CACHE_BYTES = 20_000_000_000
 CACHE_SHARE = 0.5  # of the disk space that is left

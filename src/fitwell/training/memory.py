@@ -23,6 +23,7 @@ from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import Network, count_parameters
 from fitwell.recipe.schema import Phase, Recipe
 from fitwell.training.head_search import default_settings
+from fitwell.training.pictures import resident_bytes
 from fitwell.training.plan import TRAINING_IMAGES, default_workers, find_extraction
 
 FREE_SHARE = 0.8  # of what the machine has free, for `auto`
@@ -38,6 +39,7 @@ CURES = {
     "features": "give the phase a learning_rate instead of search",
     "batch": "lower execution.batch_size or images.size",
     "workers": "lower execution.workers",
+    "pictures": "set execution.pictures to stream",
 }
 
 
@@ -174,6 +176,7 @@ class _Need:
             "weights": FLOAT * (WEIGHT_COPIES * total + 3 * trained),
             "batch": FLOAT * max(passes) if self.on_cpu else 0,
             "features": max(self._features(phase, boundary, holds_features), predictions),
+            "pictures": self._pictures(),
             "workers": count * (WORKER_BYTES + loaded) + loaded,
         }
 
@@ -185,6 +188,11 @@ class _Need:
         if self.extraction is None or boundary == self.extraction.boundary or not holds_features:
             return kept
         return kept + FLOAT * self.widths[boundary - 1] * self.extraction.num_images
+
+    def _pictures(self) -> int:
+        """Return the bytes of training pictures that a run holds in this machine's own memory."""
+        holds = self.on_cpu and self.recipe.execution.pictures == "resident"
+        return resident_bytes(self.recipe, self.num_train) if holds else 0
 
     def _search(self) -> int:
         heads, classes = len(default_settings()), self.num_classes

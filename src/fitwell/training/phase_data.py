@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fitwell.data.loader import ImageSource, epoch_batches, load_batches
+from fitwell.data.resident import ResidentImages
 from fitwell.evaluation.predict import Batches, run_batches
 from fitwell.model.activations import Activations, in_order, keep_activations
 from fitwell.model.compute import Compute
@@ -94,12 +95,18 @@ class Frozen:
         return run_batches(extract, _gather(kept, in_order(len(kept))), len(kept))
 
 
-def image_phase_data(network: Network, data: RunData) -> PhaseData:
-    """Give the phase images and the whole network."""
+def image_phase_data(network: Network, data: RunData, resident: ResidentImages | None = None) -> PhaseData:
+    """Give the phase images and the whole network.
+
+    Args:
+        resident: the training images, where they are all on the device.
+    """
 
     def train_batches(epoch: int, skip: int) -> Batches:
-        batches = epoch_batches(len(data.train), data.batch_size, seed=data.seed, epoch=epoch)
-        return load_batches(data.train, batches[skip:], epoch=epoch, workers=data.workers)
+        batches = epoch_batches(len(data.train), data.batch_size, seed=data.seed, epoch=epoch)[skip:]
+        if resident is not None:
+            return resident.batches(batches, epoch=epoch)
+        return load_batches(data.train, batches, epoch=epoch, workers=data.workers)
 
     def val_batches() -> Batches:
         return load_batches(data.val, in_order(len(data.val)), epoch=0, workers=data.workers)

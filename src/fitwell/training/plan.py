@@ -26,9 +26,11 @@ from fitwell.model.weights import load_network
 from fitwell.recipe.resolve import most_epochs
 from fitwell.recipe.schema import Phase, Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
+from fitwell.training.pictures import resident_bytes
 
 TRAINING_IMAGES = 4  # of a probe
 EXTRACTION_IMAGES = 8
+RESIDENT_SHARE = 0.5  # of an accelerator's free memory
 NEEDED_GAIN = 1.05  # a candidate within the noise of an earlier one is not worth leaving it
 BUILD_SECONDS = {"compiled": 60.0, "onnxruntime": 2.0, "openvino": 2.0}
 VERSIONED = ("fitwell", "torch", "timm", "onnxruntime", "openvino")
@@ -50,11 +52,17 @@ class Extraction:
 
 
 def plan_execution(
-    network: Network, recipe: Recipe, *, extraction: Extraction | None = None, plans: Path | None = None
+    network: Network,
+    recipe: Recipe,
+    *,
+    num_train: int = 0,
+    extraction: Extraction | None = None,
+    plans: Path | None = None,
 ) -> tuple[Recipe, list[dict[str, Any]]]:
     """Fill every `auto` left in `recipe.execution`; return the recipe and each candidate's figures.
 
     Args:
+        num_train: training images, which the memory of an accelerator may be able to hold.
         extraction: None when the run extracts nothing; else the engine for it is measured too.
         plans: file that keeps figures for later runs on this machine.
 
@@ -75,6 +83,7 @@ def plan_execution(
         "memory_format": compute.memory_format,
         "precision": compute.precision,
         "engine": engine,
+        "pictures": planner.pictures(recipe, device, num_train) if asked.pictures == "auto" else asked.pictures,
         "workers": default_workers() if asked.workers == "auto" else asked.workers,
     }
     resolutions = tuple(
@@ -94,7 +103,7 @@ def explain_plan(
     """Plan a run that is not started, as `plan_execution` does it for one that is."""
     network = load_network(recipe, num_classes)
     extraction = find_extraction(network, recipe, num_train, num_val)
-    return plan_execution(network, recipe, extraction=extraction, plans=plans)
+    return plan_execution(network, recipe, num_train=num_train, extraction=extraction, plans=plans)
 
 
 def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: int) -> Extraction | None:
@@ -167,6 +176,19 @@ class _Planner:
             self.reasons["engine"] = f"eager extracts all in about {seconds:.1f} s, too little to repay another engine"
             return "eager"
         return self._choose("engine", worth, make_ready, len(images), question)
+
+    def pictures(self, recipe: Recipe, device: str, num_train: int) -> str:
+        """Return where the pictures lie that whole networks train on."""
+        if not device.startswith("cuda"):
+            self.reasons["pictures"] = f"loaded for every batch, because varying them on {device} would gain nothing"
+            return "stream"
+        needed, free = resident_bytes(recipe, num_train), torch.cuda.mem_get_info(device)[0]
+        fits = needed <= RESIDENT_SHARE * free
+        self.reasons["pictures"] = (
+            f"all training pictures take about {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB that are free there, "
+            f"{'within' if fits else 'beyond'} the {RESIDENT_SHARE:.0%} that they may have"
+        )
+        return "resident" if fits else "stream"
 
     def _faster(self, plain: Compute, setting: str, value: str) -> Compute:
         ways = {getattr(way, setting): way for way in (plain, replace(plain, **{setting: value}))}

@@ -13,17 +13,17 @@ from fitwell.data.check.inspection import inspect_dataset
 from fitwell.data.finding import MOST_EXAMPLES, Finding, refuse_errors
 from fitwell.data.index import Dataset
 from fitwell.data.split import data_fingerprint, split_hash, write_split
-from fitwell.data.transforms import Preprocessing
 from fitwell.files import appending
 from fitwell.model.freeze import prepare_to_train
 from fitwell.errors import RecipeError
-from fitwell.model.network import Network, input_size_of, normalisation, require_image_size
+from fitwell.model.network import Network, input_size_of, require_image_size
 from fitwell.model.weights import load_network
 from fitwell.recipe.read import write_recipe
 from fitwell.recipe.resolve import DataFacts, plan_crop, plan_split, resolve_recipe
 from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder, create_run_folder, describe_environment, now
 from fitwell.training.memory import MemoryPlan, plan_memory
+from fitwell.training.pictures import preprocessing_of
 
 SPLITS = ("train", "val", "test")
 
@@ -123,19 +123,6 @@ def create_run(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:
         for finding in prepared.findings:
             append({"time": now(), "stage": "data", **finding.as_record(MOST_EXAMPLES)})
     return run
-
-
-def preprocessing_of(recipe: Recipe) -> Preprocessing:
-    """Return how a resolved `recipe` turns a picture into the network's input."""
-    pixels = normalisation(recipe.model.backbone)
-    return Preprocessing(
-        size=int(recipe.images.size),
-        fit=recipe.images.fit,
-        crop_fraction=float(recipe.images.crop_fraction),
-        mean=pixels.mean,
-        std=pixels.std,
-        interpolation=pixels.interpolation,
-    )
 
 
 def _describe_data(prepared: PreparedRun) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from fitwell.data.image_cache import ImageCache
 from fitwell.data.loader import ImageSource, epoch_batches
+from fitwell.data.resident import ResidentImages
 from fitwell.data.split import read_split, split_hash
-from fitwell.data.transforms import Augmentation
 from fitwell.errors import CheckpointError, DataError, FitwellError, ResourceError, RunStopped
 from fitwell.files import sha256_of_file
 from fitwell.model.compute import compute_of
@@ -47,7 +47,7 @@ from fitwell.training.phase_data import (
     image_phase_data,
 )
 from fitwell.training.plan import find_extraction, plan_execution
-from fitwell.training.prepare import preprocessing_of
+from fitwell.training.pictures import augmentation_of, preprocessing_of
 from fitwell.training.progress import recording_log
 from fitwell.training.search_phase import search_phase
 from fitwell.training.signals import StopRequest, stopping_on_signals
@@ -115,6 +115,7 @@ class _Session:
         self._best_is_saved = True
         self._optimizer_state = None
         self._frozen: Frozen | None = None
+        self._resident: ResidentImages | None = None
         if checkpoint is not None:
             self.network.load_state_dict(checkpoint["network"])
             self._optimizer_state = checkpoint["optimizer"]
@@ -190,7 +191,9 @@ class _Session:
             return
         extraction = find_extraction(self.network, self.recipe, len(self._part("train")), len(self._part("val")))
         plans = self._store.root / "plans.json"
-        self.recipe, candidates = plan_execution(self.network, self.recipe, extraction=extraction, plans=plans)
+        self.recipe, candidates = plan_execution(
+            self.network, self.recipe, num_train=len(self._part("train")), extraction=extraction, plans=plans
+        )
         write_recipe(self.run.recipe, self.recipe)
         self.run.update(plan={"candidates": candidates, "threads": torch.get_num_threads()})
 
@@ -205,7 +208,7 @@ class _Session:
                 root=root,
                 paths=tuple(self._part(split)["path"]),
                 preprocessing=preprocessing,
-                augmentation=_augmentation(self.recipe) if split == "train" else None,
+                augmentation=augmentation_of(self.recipe) if split == "train" else None,
                 seed=self.recipe.seed,
                 sha256s=tuple(self._part(split)["sha256"]),
                 cache=cache,
@@ -219,12 +222,12 @@ class _Session:
 
     def _phase_data(self, phase: Phase) -> PhaseData:
         if phase.image_size is not None:  # what is kept was made of pictures of another size
-            return image_phase_data(self.network, self._data.with_train_size(phase.image_size))
+            return self._image_data(self._data.with_train_size(phase.image_size))
         plan = self._cache_plan()
         if plan.views == 0 and phase.learning_rate == "search":
             return feature_phase_data(self.network, self._data, self.compute)
         if plan.views == 0 or self.network.boundary() == 0:
-            return image_phase_data(self.network, self._data)
+            return self._image_data(self._data)
 
         def on_batch(done: int, total: int) -> None:
             if notify(self.observers, Extracted(self.recipe.phases[self.progress.phase].name, done, total)):
@@ -234,6 +237,15 @@ class _Session:
             self._frozen = freeze(self.network, self.recipe, plan, self._store, on_batch)
         holds_features = phase.learning_rate == "search" or self.run.read()["memory"]["holds_features"]
         return cached_phase_data(self.network, self._data, self.compute, self._frozen, holds_features=holds_features)
+
+    def _image_data(self, data: RunData) -> PhaseData:
+        execution = self.recipe.execution
+        if execution.pictures == "stream":
+            return image_phase_data(self.network, data)
+        if self._resident is None or self._resident.source != data.train:
+            self._resident = None  # the memory first
+            self._resident = ResidentImages(data.train, execution.device, threads=int(execution.workers) + 1)
+        return image_phase_data(self.network, data, self._resident)
 
     def _cache_plan(self) -> CachePlan:
         plan: dict[str, Any] = self.run.read()["plan"]
@@ -331,21 +343,6 @@ def _recorded_outcome(run: RunFolder) -> Iterator[None]:
         run.update(state="failed", exit={"code": 70, "reason": repr(error)})
         raise
     run.update(state="finished", exit={"code": 0, "reason": "finished"})
-
-
-def _augmentation(recipe: Recipe) -> Augmentation:
-    augment = recipe.augment
-    return Augmentation(
-        rotate_degrees=augment.rotate_degrees,
-        flip=augment.flip,
-        crop_area=augment.crop_area,
-        brightness=augment.color.brightness,
-        contrast=augment.color.contrast,
-        saturation=augment.color.saturation,
-        hue=augment.color.hue,
-        erase_probability=augment.erase.probability,
-        erase_area=augment.erase.area,
-    )
 
 
 def _require_same_run(found: dict[str, str], expected: dict[str, str]) -> None:
