@@ -74,4 +74,12 @@ def test_the_plan_in_json_holds_execution_reasons_and_candidates(pictures, tmp_p
     shown = json.loads(capsys.readouterr().out)
     chosen = {each["setting"]: each["value"] for each in shown["candidates"] if each["chosen"]}
     assert all(shown["execution"][setting] == value for setting, value in chosen.items())
-    assert set(shown["reasons"]) == {"device", "memory_format", "precision", "engine", "batch_size", "workers"}
+    assert set(shown["reasons"]) == {
+        "device",
+        "memory_format",
+        "precision",
+        "engine",
+        "pictures",
+        "batch_size",
+        "workers",
+    }

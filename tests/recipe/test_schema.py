@@ -106,6 +106,15 @@ def test_the_heads_rate_is_a_multiple_of_the_backbones():
 
 def test_only_a_head_can_be_searched_and_the_search_needs_no_schedule():
     assert Phase(name="head", train="head", epochs=3, learning_rate="search").learning_rate == "search"
-    for changes in ({"train": "all"}, {"patience": 2}, {"warmup_epochs": 1}, {"head_learning_rate": 1e-3}):
-        with pytest.raises(ValidationError, match="expected train: head, and no patience, warmup_epochs or head"):
+    for changes in (
+        {"train": "all"},
+        {"patience": 2},
+        {"warmup_epochs": 1},
+        {"head_learning_rate": 1e-3},
+        {"image_size": 64},
+    ):
+        with pytest.raises(
+            ValidationError,
+            match="expected train: head, and no patience, warmup_epochs, head_learning_rate or image_size",
+        ):
             Phase(**{"name": "p", "train": "head", "epochs": 3, "learning_rate": "search", **changes})

@@ -7,12 +7,21 @@ from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.schema import Augment, Execution, Images, Model, Phase, Recipe, Stages
 from fitwell.training import plan
-from fitwell.training.figures import Figure
+from fitwell.training.figures import Figure, KeptFigures
+from fitwell.training.pictures import resident_bytes
 from fitwell.training.plan import Extraction, choose, explain_plan, find_extraction, plan_execution
 from fitwell.training.prepare import prepare_run
+from pictures import tiny_recipe
 
 PLAIN = Figure(value="contiguous", images_per_second=10.0, agreement=1.0, error=0.0)
-FIXED = {"device": "cpu", "precision": "float32", "memory_format": "contiguous", "batch_size": 8, "workers": 3}
+FIXED = {
+    "device": "cpu",
+    "precision": "float32",
+    "memory_format": "contiguous",
+    "batch_size": 8,
+    "workers": 3,
+    "pictures": "stream",
+}
 
 
 def network():
@@ -39,6 +48,7 @@ def test_everything_auto_is_measured_filled_and_explained():
         "execution.memory_format",
         "execution.precision",
         "execution.engine",
+        "execution.pictures",
         "execution.workers",
     ]
     assert [(each["setting"], each["value"]) for each in candidates] == [
@@ -159,6 +169,22 @@ def test_a_candidate_that_cannot_run_is_told_without_figures():
         "contiguous",
         "contiguous 10.0 images/s; it cannot run.",
     )
+
+
+@pytest.mark.parametrize(("spare_bytes", "expected"), [(0, "resident"), (-2, "stream")])
+def test_pictures_stay_on_an_accelerator_that_has_twice_the_room(monkeypatch, spare_bytes, expected):
+    asked = tiny_recipe()
+    free = 2 * resident_bytes(asked, 1000) + spare_bytes
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))  # no such device is at hand
+    planner = plan._Planner(network(), 32, KeptFigures(None, {}))
+    assert planner.pictures(asked, "cuda:0", 1000) == expected
+    assert f"{free / 1e9:.1f} GB that are free" in planner.reasons["pictures"]
+
+
+def test_pictures_are_streamed_on_a_processor():
+    planned, _ = plan_execution(network(), recipe(**{**FIXED, "pictures": "auto"}, engine="eager"), num_train=10)
+    assert planned.execution.pictures == "stream"
+    assert "on cpu would gain nothing" in reason_of(planned, "pictures")
 
 
 HEAD = Phase(name="head", train="head", epochs=3, learning_rate=0.1)

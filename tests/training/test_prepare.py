@@ -110,12 +110,14 @@ def test_an_unknown_backbone_is_found_before_training(pictures):
 
 
 def test_a_picture_size_that_the_backbone_does_not_take_is_found_before_training(pictures):
-    vit = tiny_recipe(model=Model(backbone="test_vit", weights="none"), images=Images(size=128))
+    vit = tiny_recipe(model=Model(backbone="vit_tiny_patch16_224", weights="none"), images=Images(size=128))
     with pytest.raises(RecipeError, match=r"(?s)images.size is 128.*fails on pictures of that size"):
         prepare_run(index_dataset(pictures), vit)
 
 
 def test_training_pictures_are_at_most_as_large_as_those_of_evaluation(pictures):
     phases = (Phase(name="grow", train="all", epochs=1, learning_rate=1e-3, image_size=64),)
-    with pytest.raises(RecipeError, match=r"(?s)phases.grow.image_size is 64, and images.size is 32.*raise images.size"):
+    with pytest.raises(
+        RecipeError, match=r"(?s)phases.grow.image_size is 64, and images.size is 32.*raise images.size"
+    ):
         prepare_run(index_dataset(pictures), tiny_recipe(phases=phases))

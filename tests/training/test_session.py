@@ -251,7 +251,7 @@ def test_resident_pictures_resume_to_the_same_weights_and_teach_what_streamed_on
         [entry["train"]["loss"] for entry in read_json_lines(run.history) if entry["kind"] == "epoch"]
         for run in (streamed, whole)
     ]
-    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert losses[0] == pytest.approx(losses[1], rel=0.2)  # the pictures are tiny, and differ by a few levels
     assert losses[0] != losses[1]
 
 
@@ -259,8 +259,8 @@ def test_a_phase_of_small_pictures_learns_from_them_alone(new_run):
     runs = [new_run(phases=(GROWING[0].model_copy(update={"image_size": size}),)) for size in (16, 32, None)]
     for run in runs:
         continue_run(run)
-    small, large, usual = (weights(run)[1]["backbone.0.weight"] for run in runs)
-    assert torch.equal(large, usual)
+    assert_equal_weights(runs[1], runs[2])
+    small, usual = (weights(run)[1]["head.1.weight"] for run in (runs[0], runs[2]))
     assert not torch.equal(small, usual)
 
 

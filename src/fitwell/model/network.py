@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import timm
+import torch
 from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import ResNet
 from torch import Tensor, nn

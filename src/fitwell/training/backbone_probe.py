@@ -31,8 +31,8 @@ from fitwell.training.halving import Judged, rung_sizes, stratified_order
 from fitwell.training.head_search import solve_heads
 from fitwell.training.head_stack import HeadData
 from fitwell.training.phase_data import RunData
-from fitwell.training.plan import EXTRACTION_IMAGES, Extraction, plan_execution
 from fitwell.training.pictures import preprocessing_of
+from fitwell.training.plan import EXTRACTION_IMAGES, Extraction, plan_execution
 from fitwell.training.prepare import PreparedRun, resolve_for
 
 RACE_ROUNDS = 3

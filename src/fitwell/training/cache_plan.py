@@ -15,8 +15,8 @@ from fitwell.model.network import Network
 from fitwell.recipe.schema import Limits, Recipe
 from fitwell.store import Store, default_root
 from fitwell.training.phase_data import Frozen
-from fitwell.training.plan import find_extraction
 from fitwell.training.pictures import preprocessing_of
+from fitwell.training.plan import find_extraction
 
 MOST_CACHE_BYTES = 20_000_000_000
 CACHE_SHARE = 0.5  # of the disk space that is left

@@ -18,8 +18,8 @@ from fitwell.model.weights import load_network
 from fitwell.recipe.schema import Phase, Recipe
 from fitwell.training.cache_plan import PLANNED_SHARE, freeze, open_store, plan_cache
 from fitwell.training.phase_data import pooled_features
-from fitwell.training.plan import Extraction, find_extraction, plan_execution
 from fitwell.training.pictures import preprocessing_of
+from fitwell.training.plan import Extraction, find_extraction, plan_execution
 from fitwell.training.prepare import resolve_for
 
 HEAD_ALONE = (Phase(name="head", train="head", epochs=1, learning_rate="search"),)

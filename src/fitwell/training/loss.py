@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,4 +33,4 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, labe
             Source: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
     losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=label_smoothing)
-    return (losses * weights).mean()
+    return torch.dot(losses, weights) / len(losses)

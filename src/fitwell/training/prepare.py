@@ -13,9 +13,9 @@ from fitwell.data.check.inspection import inspect_dataset
 from fitwell.data.finding import MOST_EXAMPLES, Finding, refuse_errors
 from fitwell.data.index import Dataset
 from fitwell.data.split import data_fingerprint, split_hash, write_split
+from fitwell.errors import RecipeError
 from fitwell.files import appending
 from fitwell.model.freeze import prepare_to_train
-from fitwell.errors import RecipeError
 from fitwell.model.network import Network, input_size_of, require_image_size
 from fitwell.model.weights import load_network
 from fitwell.recipe.read import write_recipe

@@ -29,7 +29,7 @@ from fitwell.model.network import count_parameters, draw_head
 from fitwell.model.saved_weights import load_best, save_best
 from fitwell.model.weights import load_network
 from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
-from fitwell.recipe.schema import Phase, Recipe
+from fitwell.recipe.schema import Phase
 from fitwell.run_folder import RunFolder
 from fitwell.training.cache_plan import PLANNED_SHARE, CachePlan, freeze, open_store, plan_cache
 from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
@@ -46,8 +46,8 @@ from fitwell.training.phase_data import (
     feature_phase_data,
     image_phase_data,
 )
-from fitwell.training.plan import find_extraction, plan_execution
 from fitwell.training.pictures import augmentation_of, preprocessing_of
+from fitwell.training.plan import find_extraction, plan_execution
 from fitwell.training.progress import recording_log
 from fitwell.training.search_phase import search_phase
 from fitwell.training.signals import StopRequest, stopping_on_signals
