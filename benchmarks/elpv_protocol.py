@@ -37,12 +37,15 @@ SETTINGS = {
 
 
 def cells():
-    """Return path, label and confidence of every cell: how sure the expert was of the better answer."""
+    """Return the folder, and path, label and weight of every cell: how sure the paper's expert was.
+
+    The expert's probability of a defect is 0, 1/3, 2/3 or 1; the paper weighs a cell by it, and a sound one by 1.
+    """
     dataset = elpv_dataset()
     lines = (dataset.root / "labels.csv").read_text(encoding="utf-8").split("\n")
-    probability = {line.split()[0]: float(line.split()[1]) for line in lines if line.strip()}
-    doubt = dataset.images["path"].map(probability)
-    return dataset.root, dataset.images[["path", "label"]].assign(weight=np.where(doubt == 0, 1.0, doubt))
+    probabilities = {line.split()[0]: float(line.split()[1]) for line in lines if line.strip()}
+    probability = dataset.images["path"].map(probabilities)
+    return dataset.root, dataset.images[["path", "label"]].assign(weight=np.where(probability == 0, 1.0, probability))
 
 
 def divide(table, seed):
