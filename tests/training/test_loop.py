@@ -7,9 +7,10 @@ from torch import nn
 
 from fitwell.errors import RunError
 from fitwell.model.compute import Compute
-from fitwell.recipe.schema import Loss, Phase, Recipe, Select
+from fitwell.recipe.schema import Augment, Loss, Phase, Recipe, Select
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.loss import weighted_cross_entropy
+from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import Action, EpochDone, StepDone
 from fitwell.training.optimizer import build_optimizer
 from fitwell.training.phase_data import PhaseData
@@ -33,13 +34,13 @@ class LinearNetwork(nn.Module):
         return self.head(inputs)
 
 
-def work_on(network, phase, *, inputs=INPUTS, metric="log_loss", keep_best=lambda: None):
+def work_on(network, phase, *, inputs=INPUTS, metric="log_loss", mixup=0.0, keep_best=lambda: None):
     def train_batches(epoch, skip):
         return iter([(inputs[indices], indices) for indices in BATCHES[skip:]])
 
     return PhaseWork(
         phase=phase,
-        recipe=Recipe(loss=Loss(label_smoothing=0.0), select=Select(metric=metric)),
+        recipe=Recipe(loss=Loss(label_smoothing=0.0), augment=Augment(mixup=mixup), select=Select(metric=metric)),
         network=network,
         data=PhaseData(network, train_batches, lambda: iter([(INPUTS, np.arange(5))])),
         compute=Compute(),
@@ -86,6 +87,28 @@ def test_the_weights_after_an_epoch_are_those_of_a_hand_written_loop():
         optimizer.step()
     assert torch.equal(network.head.weight, expected.head.weight)
     assert torch.equal(network.head.bias, expected.head.bias)
+
+
+def test_blended_batches_are_learnt_from_as_a_hand_written_loop_would():
+    _, _, _, network = train(phase(epochs=1), mixup=0.5)
+    expected = LinearNetwork()
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [expected.head.weight], "weight_decay": 0.05},
+            {"params": [expected.head.bias], "weight_decay": 0.0},
+        ],
+        lr=0.1,
+    )
+    for step, indices in enumerate(BATCHES):
+        mix = draw_mix(0.5, len(indices), seed=0, step=step, device="cpu")
+        targets = nn.functional.one_hot(LABELS[indices], 2).float()
+        loss = nn.functional.cross_entropy(expected(mix.blend(INPUTS[indices])), mix.blend(targets))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(expected.parameters(), 1.0)
+        optimizer.step()
+    torch.testing.assert_close(network.head.weight, expected.head.weight)
+    torch.testing.assert_close(network.head.bias, expected.head.bias)
 
 
 def test_the_loss_of_an_epoch_is_averaged_over_images_not_batches():

@@ -77,6 +77,11 @@ class Augment(Section):
     crop_area: tuple[Fraction, Fraction] = Field((0.7, 1.0), description="share of the area that a random crop keeps")
     color: Color = Color(brightness=0.2, contrast=0.2)
     erase: Erase = Erase()
+    mixup: NotNegative = Field(
+        0.0,
+        description="alpha: each image of a batch is blended with another, with a share drawn from Beta(alpha, alpha); "
+        "where frozen layers ran before, their activations are; 0 blends nothing",
+    )
     views: Annotated[int, Field(ge=1, le=64)] | Auto = Field(
         "auto",
         description="pictures of each image that a phase with kept activations takes turns with; the first is the one "

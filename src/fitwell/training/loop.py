@@ -24,7 +24,8 @@ from fitwell.model.compute import Compute
 from fitwell.model.engine import in_torch
 from fitwell.model.network import Network
 from fitwell.recipe.schema import Phase, Recipe
-from fitwell.training.loss import weighted_cross_entropy
+from fitwell.training.loss import mixed_loss
+from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import EpochDone, Observer, StepDone, StopAsked, Validated, notify
 from fitwell.training.optimizer import clip_gradients, set_learning_rate
 from fitwell.training.phase_data import PhaseData
@@ -131,9 +132,13 @@ def train_phase(
             _seed_dropout(settings.seed * 1_000_003 + progress.step, device)
             images = torch.from_numpy(indices)
             labels, weights = work.labels[images].to(device), work.weights[images].to(device)
+            mix = draw_mix(
+                settings.augment.mixup, len(indices), seed=settings.seed, step=progress.step, device=device
+            )
+            moved = work.compute.move(inputs)
             with work.compute.autocast():
-                logits = work.data.module(work.compute.move(inputs))
-            loss = weighted_cross_entropy(logits, labels, weights, settings.loss.label_smoothing)
+                logits = work.data.module(mix.blend(moved) if mix else moved)
+            loss = mixed_loss(logits, labels, weights, settings.loss.label_smoothing, mix)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             gradient_norm = clip_gradients(optimizer, settings.optimizer.clip_norm)

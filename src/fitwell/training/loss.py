@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from fitwell.training.mixing import Mix
+
 
 def balanced_class_weights(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float64]:
     """Return weights (C,) that give every class the same total: N / (C * n_c); their mean over the images is 1.
@@ -19,6 +21,19 @@ def balanced_class_weights(labels: NDArray[np.int64], num_classes: int) -> NDArr
     """
     counts = np.bincount(labels, minlength=num_classes)
     return np.asarray(len(labels) / (num_classes * counts), dtype=np.float64)
+
+
+def mixed_loss(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float, mix: Mix | None) -> Tensor:
+    """Return the loss of a batch that was blended as `mix` says: that of each image times its share, a scalar.
+
+    Args:
+        logits: (B, C). labels, weights: (B,), before they were blended.
+    """
+    own = weighted_cross_entropy(logits, labels, weights, label_smoothing)
+    if mix is None:
+        return own
+    other = weighted_cross_entropy(logits, labels[mix.partners], weights[mix.partners], label_smoothing)
+    return mix.share * own + (1 - mix.share) * other
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float) -> Tensor:
