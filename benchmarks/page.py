@@ -124,7 +124,11 @@ def time_section():
     result = read("time_to_quality")
     if not result:
         return []
-    lines = ["## Time to quality", "", "When a model with the val score that fastai's `fine_tune(5)` ends with lies on the"]
+    lines = [
+        "## Time to quality",
+        "",
+        "When a model with the val score that fastai's `fine_tune(5)` ends with lies on the",
+    ]
     lines += ["disk: seconds from the command, empty cache, same weights, pictures and split, 2 CPU cores.", ""]
     lines += ["| images | metric | fastai's score | fastai, s | fitwell, s | times sooner | 95 % interval | n |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
@@ -175,7 +179,9 @@ def protocol_section():
         "Cells of one module lie on both sides of such splits.",
     ]
     if grouped:
-        lines.append(f"With whole modules on one side the default recipe has AUC {grouped['fitwell']['auc']['mean']:.3f}.")
+        lines.append(
+            f"With whole modules on one side the default recipe has AUC {grouped['fitwell']['auc']['mean']:.3f}."
+        )
     return [*lines, ""]
 
 

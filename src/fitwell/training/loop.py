@@ -132,9 +132,7 @@ def train_phase(
             _seed_dropout(settings.seed * 1_000_003 + progress.step, device)
             images = torch.from_numpy(indices)
             labels, weights = work.labels[images].to(device), work.weights[images].to(device)
-            mix = draw_mix(
-                settings.augment.mixup, len(indices), seed=settings.seed, step=progress.step, device=device
-            )
+            mix = draw_mix(settings.augment.mixup, len(indices), seed=settings.seed, step=progress.step, device=device)
             moved = work.compute.move(inputs)
             with work.compute.autocast():
                 logits = work.data.module(mix.blend(moved) if mix else moved)
