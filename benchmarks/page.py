@@ -173,9 +173,10 @@ def protocol_section():
     lines = [
         "## elpv, the paper's protocol",
         "",
-        f"Weighted accuracy {weighted['mean']:.4f} ({interval(*weighted['interval'], 4)}), plain {plain['mean']:.4f}, over",
-        f"{weighted['n']} random stratified 75/25 splits; published 0.8842 (Deitsch et al. 2019, fine-tuned VGG-19).",
-        f"{seconds['others']['mean']:.0f} s a split, {seconds['first_split']:.0f} s the first, which computes what all share.",
+        f"Weighted accuracy {weighted['mean']:.4f} ({interval(*weighted['interval'], 4)}), plain {plain['mean']:.4f},",
+        f"over {weighted['n']} random stratified 75/25 splits; published 0.8842 (Deitsch et al. 2019, VGG-19).",
+        f"{seconds['others']['mean']:.0f} s a split, {seconds['first_split']:.0f} s the first, which computes what all",
+        "share.",
         "Cells of one module lie on both sides of such splits.",
     ]
     if grouped:

@@ -1,6 +1,6 @@
 """Mixup: every image of a batch is blended with another one, and so is what it should be recognised as.
 
-Source: Zhang et al. 2018, arXiv:1710.09412; where frozen layers ran before, their activations are blended instead, as in
+Source: Zhang et al. 2018, arXiv:1710.09412; where frozen layers ran before, their activations are blended, as in
 manifold mixup, Verma et al. 2019, arXiv:1806.05236.
 """
 
