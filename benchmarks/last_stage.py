@@ -44,7 +44,7 @@ from fitwell.store import Store
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.optimizer import build_optimizer
 from fitwell.training.phase_data import PhaseData
-from fitwell.training.pictures import preprocessing_of
+from fitwell.training.pictures import augmentation_of, preprocessing_of
 
 BATCH, CLASSES, EPOCHS_RECKONED = 32, 2, 20
 RATE, DECAY, SMOOTHING = 1e-3, 0.05, 0.1
@@ -246,8 +246,6 @@ def train_one(dataset, seed, views, folder, asked):
 
 
 def sources_of(prepared, run):
-    from fitwell.training.session import _augmentation
-
     images, sources, labels = read_split(run.split), {}, {}
     for part in ("train", "val"):
         rows = images[images["split"] == part]
@@ -255,7 +253,7 @@ def sources_of(prepared, run):
         sources[part] = ImageSource(
             prepared.dataset.root, tuple(rows["path"]), preprocessing_of(prepared.recipe), None, prepared.recipe.seed
         )
-    sources["train"] = replace(sources["train"], augmentation=_augmentation(prepared.recipe))
+    sources["train"] = replace(sources["train"], augmentation=augmentation_of(prepared.recipe))
     return sources, labels
 
 

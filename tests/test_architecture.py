@@ -1,6 +1,7 @@
 """The ceilings, the directions of imports, and the documents that must agree with the code."""
 
 import ast
+import importlib
 import os
 import re
 import statistics
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,23 @@ def test_imports_keep_their_contracts():
     result = subprocess.run([program, "--no-cache"], capture_output=True, text=True, cwd=ROOT, env=environment)
     assert result.returncode == 0, result.stdout
     assert "Contracts: 3 kept, 0 broken." in result.stdout
+
+
+def test_what_the_benchmarks_take_from_fitwell_is_there():
+    taken = {
+        (node.module, name.name)
+        for path in sorted((ROOT / "benchmarks").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fitwell"
+        for name in node.names
+    }
+    assert len(taken) > 50
+    missing = [
+        f"{module}.{name}"
+        for module, name in sorted(taken)
+        if not hasattr(importlib.import_module(module), name) and find_spec(f"{module}.{name}") is None
+    ]
+    assert missing == []
 
 
 def test_the_readme_opens_with_the_demo_and_the_tests():
