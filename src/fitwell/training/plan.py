@@ -180,7 +180,9 @@ class _Planner:
     def pictures(self, recipe: Recipe, device: str, num_train: int) -> str:
         """Return where the pictures lie that whole networks train on."""
         if not device.startswith("cuda"):
-            self.reasons["pictures"] = f"loaded for every batch, because varying them on {device} would gain nothing"
+            self.reasons["pictures"] = (
+                f"loaded for every batch: the device is {device}, and only on a CUDA device are they held"
+            )
             return "stream"
         needed, free = resident_bytes(recipe, num_train), torch.cuda.mem_get_info(device)[0]
         fits = needed <= RESIDENT_SHARE * free
