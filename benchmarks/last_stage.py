@@ -39,7 +39,8 @@ from fitwell.model.engine import available_engines, build_engine
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, normalisation
 from fitwell.model.weights import WHEEL_BACKBONE, load_backbone
-from fitwell.recipe.schema import Phase, Recipe, Stages
+from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.schema import Recipe
 from fitwell.store import Store
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.optimizer import build_optimizer

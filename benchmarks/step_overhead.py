@@ -28,7 +28,8 @@ def ours() -> float:
     from fitwell.data.loader import epoch_batches
     from fitwell.model.compute import Compute
     from fitwell.model.network import Block, Network
-    from fitwell.recipe.schema import Phase, Recipe
+    from fitwell.recipe.phase import Phase
+    from fitwell.recipe.schema import Recipe
     from fitwell.training.loop import PhaseWork, Progress, train_phase
     from fitwell.training.optimizer import build_optimizer
     from fitwell.training.phase_data import PhaseData

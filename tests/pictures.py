@@ -7,7 +7,8 @@ from PIL import Image
 
 from fitwell.data.preview import model_view
 from fitwell.data.transforms import crop_plan, normalise
-from fitwell.recipe.schema import Augment, Color, Execution, Images, Model, Phase, Recipe, Stages
+from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.schema import Augment, Color, Execution, Images, Model, Recipe
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
 

@@ -38,6 +38,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(pictures, tmp_path, capsys,
     assert "seed: 3" in shown
     assert "train     26 images: blue " in shown
     assert re.search(r"memory: \d\.\d\d GB at its peak \(process .* that are free\n", shown)
+    assert re.search(r"fine-tune  ▅█.*▁  cosine, peak 0.0005, head 0.005, 10 epochs\n", shown)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,6 +49,8 @@ def test_a_dry_run_in_json_holds_recipe_and_split(pictures, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["recipe"]["images"]["size"] == 64
     assert sum(shown["split"]["val"].values()) == 5
+    assert shown["learning_rates"]["head"] == []
+    assert max(shown["learning_rates"]["fine-tune"]) == pytest.approx(5e-4, rel=0.05)
     assert sum(shown["memory"]["parts"].values()) == shown["memory"]["expected_bytes"] < shown["memory"]["limit_bytes"]
 
 

@@ -5,7 +5,7 @@ from torch import nn
 from fitwell.model.fixed_norms import absorb_norms, without_norms
 from fitwell.model.freeze import prepare_to_train
 from fitwell.model.network import build_network, create_backbone
-from fitwell.recipe.schema import Last, Phase, Stages
+from fitwell.recipe.phase import Last, Phase, Stages
 
 SIZE = 32
 

@@ -5,7 +5,7 @@ from torch import nn
 from fitwell.errors import RecipeError
 from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import build_network, create_backbone
-from fitwell.recipe.schema import Last, Phase, Stages
+from fitwell.recipe.phase import Last, Phase, Stages
 
 
 def trainable(network):

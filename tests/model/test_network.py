@@ -13,7 +13,7 @@ from fitwell.model.network import (
     leaf_layers,
     normalisation,
 )
-from fitwell.recipe.schema import Last
+from fitwell.recipe.phase import Last
 
 
 def lite0(num_classes=3):

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fitwell.errors import RecipeError
+from fitwell.recipe.phase import Phase, Stages
 from fitwell.recipe.read import builtin_recipes, parse_recipe, read_recipe, recipe_hash, recipe_to_yaml, write_recipe
-from fitwell.recipe.schema import Augment, Optimizer, Phase, Recipe, Resolution, Stages
+from fitwell.recipe.schema import Augment, Optimizer, Recipe, Resolution
 
 
 def test_each_layer_wins_over_the_one_before(tmp_path: Path):

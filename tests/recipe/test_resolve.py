@@ -2,8 +2,9 @@
 
 import pytest
 
+from fitwell.recipe.phase import Phase
 from fitwell.recipe.resolve import DataFacts, choose_weights, is_augmented, most_epochs, resolve_recipe
-from fitwell.recipe.schema import Augment, Balance, Color, Erase, Execution, Images, Model, Phase, Recipe, Select
+from fitwell.recipe.schema import Augment, Balance, Color, Erase, Execution, Images, Model, Recipe, Select
 
 PLAIN = Augment(rotate_degrees=0, flip="none", crop_area=(1.0, 1.0), color=Color())
 
@@ -126,14 +127,14 @@ def test_open_epochs_bring_what_is_trained_near_ten_thousand_pictures(num_train:
 def test_a_head_search_sees_every_image_once_however_long_it_is():
     search = Phase(name="head", train="head", epochs=30, learning_rate="search")
     tune = Phase(name="tune", train="all", epochs=3, learning_rate=1e-3)
-    assert most_epochs(Recipe(phases=(search,))) == 1
-    assert most_epochs(Recipe(phases=(search, tune))) == 3
+    assert most_epochs(Recipe(images=Images(size=224), phases=(search,))) == 1
+    assert most_epochs(Recipe(images=Images(size=224), phases=(search, tune))) == 3
 
 
 def test_a_phase_with_pictures_of_its_own_size_takes_no_turns_with_views():
     small = Phase(name="small", train="all", epochs=9, learning_rate=1e-3, image_size=128)
     large = Phase(name="large", train="all", epochs=2, learning_rate=1e-3)
-    assert most_epochs(Recipe(phases=(small, large))) == 2
+    assert most_epochs(Recipe(images=Images(size=224), phases=(small, large))) == 2
 
 
 def test_no_more_views_than_epochs():

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from fitwell.model.network import build_network, create_backbone
-from fitwell.recipe.schema import Limits, Phase, Stages
+from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.schema import Limits
 from fitwell.training.cache_plan import freeze, open_store, plan_cache
 from pictures import tiny_recipe
 

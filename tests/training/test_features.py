@@ -7,7 +7,7 @@ from fitwell.data.decode import decode_image
 from fitwell.data.index import index_dataset
 from fitwell.errors import DataError
 from fitwell.model import activations
-from fitwell.recipe.schema import Phase
+from fitwell.recipe.phase import Phase
 from fitwell.training import phase_data
 from fitwell.training.features import frozen_features
 from fitwell.training.pictures import preprocessing_of

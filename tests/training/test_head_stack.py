@@ -50,7 +50,7 @@ def train_one_head(data, setting, *, epochs, batch_size, seed):
     )
     num_steps = epochs * len(epoch_batches(len(labels), batch_size, seed=seed, epoch=0))
     schedule = Schedule(
-        kind="cosine", peak=setting.learning_rate, num_steps=num_steps, warmup_steps=round(0.1 * num_steps)
+        kind="cosine", peak=setting.learning_rate, num_ticks=num_steps, warmup_ticks=round(0.1 * num_steps)
     )
     weights = image_weights(data, setting.balanced)
     for epoch in range(epochs):

@@ -7,7 +7,8 @@ from torch import nn
 
 from fitwell.errors import RunError
 from fitwell.model.compute import Compute
-from fitwell.recipe.schema import Augment, Loss, Phase, Recipe, Select
+from fitwell.recipe.phase import Phase
+from fitwell.recipe.schema import Augment, Loss, Recipe, Select
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.loss import weighted_cross_entropy
 from fitwell.training.mixing import draw_mix

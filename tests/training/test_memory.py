@@ -6,7 +6,8 @@ import torch
 
 from fitwell.errors import ResourceError
 from fitwell.model.network import build_network, create_backbone
-from fitwell.recipe.schema import Limits, Phase, Stages
+from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.schema import Limits
 from fitwell.training import memory
 from fitwell.training.memory import find_limit, free_bytes, held_bytes, plan_memory
 from pictures import tiny_recipe

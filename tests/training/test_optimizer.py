@@ -4,7 +4,8 @@ from torch import nn
 
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone
-from fitwell.recipe.schema import Last, Optimizer
+from fitwell.recipe.phase import Last
+from fitwell.recipe.schema import Optimizer
 from fitwell.training.optimizer import build_optimizer, clip_gradients, set_learning_rate
 
 

@@ -12,7 +12,7 @@ from fitwell.model.compute import Compute
 from fitwell.model.engine import build_engine
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone
-from fitwell.recipe.schema import Stages
+from fitwell.recipe.phase import Stages
 from fitwell.store import Store
 from fitwell.training.phase_data import Frozen, RunData, cached_phase_data, feature_phase_data, image_phase_data
 

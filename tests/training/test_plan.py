@@ -5,7 +5,8 @@ from fitwell.data.index import index_dataset
 from fitwell.errors import UsageError
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone
-from fitwell.recipe.schema import Augment, Execution, Images, Model, Phase, Recipe, Stages
+from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.schema import Augment, Execution, Images, Model, Recipe
 from fitwell.training import plan
 from fitwell.training.figures import Figure, KeptFigures
 from fitwell.training.pictures import resident_bytes

@@ -7,8 +7,9 @@ from fitwell.data.index import index_dataset
 from fitwell.data.split import read_split
 from fitwell.errors import DataError, RecipeError, UsageError
 from fitwell.files import read_json_lines
+from fitwell.recipe.phase import Last, Phase
 from fitwell.recipe.read import parse_recipe
-from fitwell.recipe.schema import Images, Last, Model, Phase
+from fitwell.recipe.schema import Images, Model
 from fitwell.training.prepare import create_run, prepare_run
 from pictures import tiny_recipe, write_pictures
 

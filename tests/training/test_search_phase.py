@@ -5,7 +5,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from torch import nn
 
 from fitwell.model.compute import Compute
-from fitwell.recipe.schema import Execution, Phase, Recipe, Select
+from fitwell.recipe.phase import Phase
+from fitwell.recipe.schema import Execution, Recipe, Select
 from fitwell.training.head_search import NUM_AVERAGED
 from fitwell.training.loop import PhaseWork, Progress
 from fitwell.training.observer import Action, EpochDone, Searched, StopAsked

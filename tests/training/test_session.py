@@ -17,7 +17,8 @@ from fitwell.classifier import evaluate
 from fitwell.data.index import index_dataset
 from fitwell.errors import CheckpointError, DataError, RunError, RunLockedError, RunStopped
 from fitwell.files import read_json_lines, sha256_of_file
-from fitwell.recipe.schema import Execution, Limits, Phase, Stages
+from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.schema import Execution, Limits
 from fitwell.run_folder import RunFolder
 from fitwell.training.checkpoint import load_checkpoint
 from fitwell.training.observer import Action, EpochDone, Extracted, PhaseEnded, Searched, StepDone, Validated

@@ -12,7 +12,9 @@ from fitwell.files import SCHEMA_VERSION, to_json
 
 if TYPE_CHECKING:
     from fitwell.data.finding import Finding
+    from fitwell.recipe.phase import Phase
 
+BARS = "▁▂▃▄▅▆▇█"
 METRICS = ("auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss")
 
 
@@ -58,6 +60,20 @@ def print_candidates(candidates: Sequence[dict[str, Any]]) -> None:
         figures = ("cannot run",) if each["problem"] else (rate, agreement, error)
         table.add_row(mark, each["setting"], each["value"], *figures)
     Console().print(table)
+
+
+def print_learning_rates(phases: Sequence[Phase], rates: dict[str, list[float]]) -> None:
+    """Print the course of every phase's learning rate as a row of bars, each phase beside its own peak."""
+    print("learning rate, from the first step to the last:")
+    width = max(len(name) for name in rates)
+    for phase in phases:
+        if not rates[phase.name]:
+            print(f"  {phase.name:<{width}}  a search: each head has a rate of its own")
+            continue
+        peak = max(rates[phase.name])
+        bars = "".join(BARS[round((len(BARS) - 1) * rate / peak)] for rate in rates[phase.name])
+        head = f", head {peak * phase.head_factor:g}" if phase.head_factor != 1 else ""
+        print(f"  {phase.name:<{width}}  {bars}  {phase.schedule}, peak {peak:g}{head}, {phase.epochs} epochs")
 
 
 def print_verdict(metrics: dict[str, Any], run: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from fitwell.cli.output import print_candidates, print_json, print_verdict, print_warnings
+from fitwell.cli.output import print_candidates, print_json, print_learning_rates, print_verdict, print_warnings
 from fitwell.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ TRAIN_OPTIONS = (
     *("--recipe", "--seed", "--name", "--runs-dir", "--image-root", "--group-by", "--on-data-error"),
     *("--dry-run", "--explain-plan", "--json"),
 )
+RATES_SHOWN = 48  # of each phase, by a dry run
 
 
 @Parameter(name="*")
@@ -154,12 +155,17 @@ def _phase_key(option: str) -> str:
 
 def _print_recipe_and_split(prepared: PreparedRun, *, json: bool) -> None:
     from fitwell.recipe.read import recipe_to_yaml
+    from fitwell.training.schedule import planned_rates
 
+    steps_per_epoch = prepared.steps_per_epoch()
+    rates = {phase.name: planned_rates(phase, steps_per_epoch, RATES_SHOWN) for phase in prepared.recipe.phases}
     if json:
         shown = {
             "recipe": prepared.recipe.model_dump(mode="json"),
             "split": prepared.counts(),
             "memory": prepared.memory.record(),
+            "steps_per_epoch": steps_per_epoch,
+            "learning_rates": rates,
         }
         print_json(shown)
         return
@@ -168,6 +174,7 @@ def _print_recipe_and_split(prepared: PreparedRun, *, json: bool) -> None:
         classes = ", ".join(f"{label} {count}" for label, count in counts.items())
         print(f"{split:<6}{sum(counts.values()):>6} images: {classes}")
     print(f"memory: {prepared.memory.sentence()}, which is {prepared.memory.limit_reason}")
+    print_learning_rates(prepared.recipe.phases, rates)
 
 
 def _explain_plan(prepared: PreparedRun, *, json: bool) -> None:

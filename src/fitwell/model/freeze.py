@@ -9,7 +9,7 @@ from torch import nn
 
 from fitwell.errors import RecipeError
 from fitwell.model.network import Network, leaf_layers
-from fitwell.recipe.schema import Last, Phase, Stages
+from fitwell.recipe.phase import Last, Phase, Stages
 
 FreezeLevel = str | Last | Stages
 

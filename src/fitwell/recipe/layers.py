@@ -12,7 +12,8 @@ from typing import Any
 from fitwell.errors import RecipeError
 from fitwell.recipe.document import Document, KeyPath, read_value
 from fitwell.recipe.mistakes import NOWHERE, Mistake, known_keys, nearest_name, schema_at, spell, unknown_key
-from fitwell.recipe.schema import DEFAULT_PHASES, Recipe, Section
+from fitwell.recipe.schema import DEFAULT_PHASES, Recipe
+from fitwell.recipe.section import Section
 
 WRITTEN_BY_FITWELL = "resolved"
 

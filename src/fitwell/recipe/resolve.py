@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fitwell.data.check.balance import IMBALANCE_RATIO
-from fitwell.recipe.schema import FEWEST_EPOCHS, Augment, Recipe, Resolution
+from fitwell.recipe.phase import FEWEST_EPOCHS
+from fitwell.recipe.schema import Augment, Recipe, Resolution
 
 if TYPE_CHECKING:
     from fitwell.data.check.inspection import SplitPlan
@@ -145,7 +146,8 @@ def choose_views(recipe: Recipe, data: DataFacts) -> tuple[int, str]:
 
 def most_epochs(recipe: Recipe) -> int:
     """Return the epochs of the longest phase that takes turns with views: at least 1, as a head search sees one."""
-    varying = (phase for phase in recipe.phases if phase.learning_rate != "search" and phase.image_size is None)
+    size = int(recipe.images.size)
+    varying = (each for each in recipe.phases if each.learning_rate != "search" and not each.sees_smaller(size))
     return max([1, *(int(phase.epochs) for phase in varying)])
 
 

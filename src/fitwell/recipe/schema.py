@@ -8,22 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
-FEWEST_EPOCHS = 3  # that `auto` gives a phase
-
-Auto = Literal["auto"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Size = Annotated[ByteSize, WithJsonSchema({"type": "string", "format": "size", "examples": ["8GB"]})]
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, and unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.section import Auto, Count, Fraction, NotNegative, Positive, Section, Size
 
 
 class Head(Section):
@@ -108,72 +96,6 @@ class Optimizer(Section):
     kind: Literal["adamw"] = "adamw"
     weight_decay: NotNegative = 0.05  # decoupled; not applied to biases and norms
     clip_norm: Positive | None = 1.0  # largest Euclidean norm of all gradients; null leaves them alone
-
-
-class Last(Section):
-    """Train the head and the last `last` leaf layers of the backbone that own parameters."""
-
-    last: Count
-
-
-class Stages(Section):
-    """Train the head and the last `stages` stages of the backbone."""
-
-    stages: Count
-
-
-class Phase(Section):
-    """A stretch of training with one answer to "what trains"."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    train: Literal["head", "all"] | Last | Stages
-    epochs: Count | Auto = Field(description="auto: fewer, the more training images there are")
-    learning_rate: Positive | Literal["search"] = Field(
-        description="peak, reached when warmup ends; search (only for head): many heads side by side, with rates and "
-        "decays of their own, and the mean of those that val likes best"
-    )
-    image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
-        None,
-        description="side in pixels of this phase's training pictures, at most images.size, which null stands for; val "
-        "and the trained network keep images.size",
-    )
-    head_learning_rate: Positive | None = Field(None, description="peak of the head's own rate; null: learning_rate")
-    head: Literal["kept", "fresh"] = Field(
-        "kept", description="begin with the head of the phase before, or with a new one"
-    )
-    batch_norm: Literal["updated", "fixed"] = Field(
-        "updated", description="statistics of BatchNorm where it trains: of each batch, or fixed as they are"
-    )
-    depthwise: Literal["trained", "frozen"] = Field(
-        "trained", description="kernels of depthwise convolutions, few weights that take a third of the time"
-    )
-    warmup_epochs: NotNegative = 0.0
-    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
-    patience: Count | None = None  # epochs without a better val metric before the phase stops
-    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5  # learning rate times this on a plateau
-    plateau_patience: Count = 3  # epochs without a better val metric that make a plateau
-
-    @model_validator(mode="after")
-    def _warmup_fits(self) -> Self:
-        epochs = FEWEST_EPOCHS if self.epochs == "auto" else self.epochs
-        if self.warmup_epochs >= epochs:
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected less than epochs ({epochs})")
-        return self
-
-    @model_validator(mode="after")
-    def _search_is_for_heads(self) -> Self:
-        unused = (self.patience, self.warmup_epochs, self.head_learning_rate, self.image_size)
-        if self.learning_rate == "search" and (self.train != "head" or any(unused)):
-            raise ValueError(
-                "learning_rate is search; expected train: head, and no patience, warmup_epochs, head_learning_rate "
-                "or image_size"
-            )
-        return self
-
-    @property
-    def head_factor(self) -> float:
-        """How many times the backbone's learning rate the head's is."""
-        return self.head_learning_rate / float(self.learning_rate) if self.head_learning_rate else 1.0
 
 
 class Split(Section):

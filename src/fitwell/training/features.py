@@ -15,7 +15,8 @@ from fitwell.data.loader import ImageSource
 from fitwell.model.compute import compute_of
 from fitwell.model.network import Network
 from fitwell.model.weights import load_network
-from fitwell.recipe.schema import Phase, Recipe
+from fitwell.recipe.phase import Phase
+from fitwell.recipe.schema import Recipe
 from fitwell.training.cache_plan import PLANNED_SHARE, freeze, open_store, plan_cache
 from fitwell.training.phase_data import pooled_features
 from fitwell.training.pictures import preprocessing_of

@@ -74,7 +74,7 @@ def train_heads(
     weight = _AdamW(torch.zeros(shape, device=device), rate, _column(settings, "weight_decay", device))
     bias = _AdamW(torch.zeros((*shape[:2], 1), device=device), rate, torch.zeros_like(rate))
     num_steps = epochs * len(epoch_batches(num_images, batch_size, seed=seed, epoch=0))
-    schedule = Schedule(kind="cosine", peak=1.0, num_steps=num_steps, warmup_steps=round(WARMUP_FRACTION * num_steps))
+    schedule = Schedule(kind="cosine", peak=1.0, num_ticks=num_steps, warmup_ticks=round(WARMUP_FRACTION * num_steps))
     for epoch in range(epochs):
         view = data.train_views[epoch % len(data.train_views)]
         for indices in epoch_batches(num_images, batch_size, seed=seed, epoch=epoch):

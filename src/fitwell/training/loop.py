@@ -23,7 +23,8 @@ from fitwell.evaluation.predict import Batches, predict_logits
 from fitwell.model.compute import Compute
 from fitwell.model.engine import in_torch
 from fitwell.model.network import Network
-from fitwell.recipe.schema import Phase, Recipe
+from fitwell.recipe.phase import Phase
+from fitwell.recipe.schema import Recipe
 from fitwell.training.loss import mixed_loss
 from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import EpochDone, Observer, StepDone, StopAsked, Validated, notify

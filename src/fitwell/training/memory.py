@@ -21,7 +21,8 @@ from fitwell.errors import ResourceError
 from fitwell.model.activations import EXTRACTION_BATCH
 from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import Network, count_parameters
-from fitwell.recipe.schema import Phase, Recipe
+from fitwell.recipe.phase import Phase
+from fitwell.recipe.schema import Recipe
 from fitwell.training.head_search import default_settings
 from fitwell.training.pictures import resident_bytes
 from fitwell.training.plan import TRAINING_IMAGES, default_workers, find_extraction

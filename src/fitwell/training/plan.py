@@ -23,8 +23,9 @@ from fitwell.model.engine import available_engines, build_engine
 from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import Network
 from fitwell.model.weights import load_network
+from fitwell.recipe.phase import Phase
 from fitwell.recipe.resolve import most_epochs
-from fitwell.recipe.schema import Phase, Recipe, Resolution
+from fitwell.recipe.schema import Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
 from fitwell.training.pictures import resident_bytes
 
@@ -108,7 +109,8 @@ def explain_plan(
 
 def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: int) -> Extraction | None:
     """Return what the phases of `recipe` let a run compute once, or None; the network is left trainable as a whole."""
-    boundaries = [_boundary(network, phase) for phase in recipe.phases if phase.image_size is None]
+    size = int(recipe.images.size)
+    boundaries = [_boundary(network, phase) for phase in recipe.phases if not phase.sees_smaller(size)]
     set_trainable(network, "all")
     boundary = min((found for found in boundaries if found > 0), default=0)
     if boundary == 0 or recipe.execution.cache == "none":

@@ -12,6 +12,7 @@ import pandas as pd
 from fitwell.data.check.inspection import inspect_dataset
 from fitwell.data.finding import MOST_EXAMPLES, Finding, refuse_errors
 from fitwell.data.index import Dataset
+from fitwell.data.loader import epoch_batches
 from fitwell.data.split import data_fingerprint, split_hash, write_split
 from fitwell.errors import RecipeError
 from fitwell.files import appending
@@ -51,6 +52,11 @@ class PreparedRun:
         """Return the number of images per class in every split."""
         pairs = Counter(zip(self.images["split"], self.images["label"], strict=True))
         return {split: {label: pairs[split, label] for label in self.classes} for split in SPLITS}
+
+    def steps_per_epoch(self) -> int:
+        """Return the optimizer steps of an epoch."""
+        num_train = int((self.images["split"] == "train").sum())
+        return len(epoch_batches(num_train, int(self.recipe.execution.batch_size), seed=0, epoch=0))
 
 
 def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True) -> PreparedRun:

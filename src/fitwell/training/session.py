@@ -28,8 +28,8 @@ from fitwell.model.freeze import prepare_to_train
 from fitwell.model.network import count_parameters, draw_head
 from fitwell.model.saved_weights import load_best, save_best
 from fitwell.model.weights import load_network
+from fitwell.recipe.phase import Phase
 from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
-from fitwell.recipe.schema import Phase
 from fitwell.run_folder import RunFolder
 from fitwell.training.cache_plan import PLANNED_SHARE, CachePlan, freeze, open_store, plan_cache
 from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
@@ -221,7 +221,7 @@ class _Session:
         )
 
     def _phase_data(self, phase: Phase) -> PhaseData:
-        if phase.image_size is not None:  # what is kept was made of pictures of another size
+        if phase.image_size and phase.sees_smaller(int(self.recipe.images.size)):
             return self._image_data(self._data.with_train_size(phase.image_size))
         plan = self._cache_plan()
         if plan.views == 0 and phase.learning_rate == "search":
