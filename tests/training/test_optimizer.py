@@ -5,12 +5,12 @@ from torch import nn
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Last
-from fitwell.recipe.schema import Optimizer
+from fitwell.recipe.schema import Head, Optimizer
 from fitwell.training.optimizer import build_optimizer, clip_gradients, set_learning_rate
 
 
 def network():
-    net = build_network(create_backbone("test_efficientnet"), num_classes=2, dropout=0.0)
+    net = build_network(create_backbone("test_efficientnet"), 2, Head(dropout=0.0))
     set_trainable(net, Last(last=2))  # a convolution and its norm
     return net
 

@@ -13,6 +13,7 @@ from fitwell.model.engine import build_engine
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Stages
+from fitwell.recipe.schema import Head
 from fitwell.store import Store
 from fitwell.training.phase_data import Frozen, RunData, cached_phase_data, feature_phase_data, image_phase_data
 
@@ -22,7 +23,7 @@ COMPUTE = Compute("cpu", "float32", "contiguous")
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    net = build_network(create_backbone("test_efficientnet"), num_classes=3, dropout=0.0)
+    net = build_network(create_backbone("test_efficientnet"), 3, Head(dropout=0.0))
     set_trainable(net, Stages(stages=1))
     return net
 

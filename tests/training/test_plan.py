@@ -6,7 +6,7 @@ from fitwell.errors import UsageError
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.schema import Augment, Execution, Images, Model, Recipe
+from fitwell.recipe.schema import Augment, Execution, Head, Images, Model, Recipe
 from fitwell.training import plan
 from fitwell.training.figures import Figure, KeptFigures
 from fitwell.training.pictures import resident_bytes
@@ -27,7 +27,7 @@ FIXED = {
 
 def network():
     torch.manual_seed(0)
-    return build_network(create_backbone("test_efficientnet"), num_classes=2, dropout=0.0)
+    return build_network(create_backbone("test_efficientnet"), 2, Head(dropout=0.0))
 
 
 def recipe(**execution):

@@ -18,7 +18,7 @@ from fitwell.data.index import index_dataset
 from fitwell.errors import CheckpointError, DataError, RunError, RunLockedError, RunStopped
 from fitwell.files import read_json_lines, sha256_of_file
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.schema import Execution, Limits
+from fitwell.recipe.schema import Balance, Execution, Head, Hidden, Limits, Loss, Model
 from fitwell.run_folder import RunFolder
 from fitwell.training.checkpoint import load_checkpoint
 from fitwell.training.observer import Action, EpochDone, Extracted, PhaseEnded, Searched, StepDone, Validated
@@ -71,6 +71,19 @@ def stop_at(step, kind=StepDone):
     return observer
 
 
+def stop_in(phase):
+    """Stop in the middle of the second epoch of `phase`."""
+    seen = []
+
+    def observer(event):
+        if isinstance(event, StepDone) and event.phase == phase and event.epoch == 2:
+            seen.append(event.step)
+            return Action.STOP if len(seen) == 2 else None
+        return None
+
+    return observer
+
+
 def test_a_run_learns_and_leaves_the_folder_of_the_design(new_run):
     run = new_run()
     continue_run(run)
@@ -106,7 +119,7 @@ def test_the_head_phase_leaves_the_backbone_as_it_was(new_run):
     torch.manual_seed(0)
     from fitwell.model.network import build_network, create_backbone
 
-    fresh = build_network(create_backbone("test_efficientnet"), 3, 0.2).state_dict()
+    fresh = build_network(create_backbone("test_efficientnet"), 3, Head(dropout=0.2)).state_dict()
     continue_run(run)
     trained = load_file(run.best_weights)
     changed = {name for name, tensor in trained.items() if not torch.equal(tensor, fresh[name])}
@@ -129,6 +142,34 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_weights(new_run, step, own
         return [{key: entry.get(key) for key in timeless} for entry in read_json_lines(run.history)]
 
     assert records(whole) == records(stopped)
+
+
+HIDDEN = Head(hidden=(Hidden(units=8, dropout=0.3, batch_norm=True),), initialisation="glorot", bias="prior", l2=5e-4)
+VARIANTS = {
+    "focal": {"loss": Loss(kind="focal", focal_gamma=1.5), "balance": Balance(class_weights="effective_number")},
+    "sampler": {"balance": Balance(sampler="balanced")},
+    "hidden": {"model": Model(backbone="test_efficientnet", weights="none", head=HIDDEN)},
+    "few steps": {"limits": Limits(steps_per_epoch=2, val_images=4)},
+}
+
+
+@pytest.mark.parametrize("phase", ["head", "fine-tune"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_way_of_training_ends_with_the_same_weights_when_stopped_in_any_phase(new_run, variant, phase):
+    whole, stopped = (new_run(**VARIANTS[variant]) for _ in range(2))
+    continue_run(whole)
+    with pytest.raises(RunStopped):
+        continue_run(stopped, observers=(stop_in(phase),))
+    continue_run(stopped)
+    assert_equal_weights(whole, stopped)
+
+
+def test_an_epoch_takes_no_more_steps_than_it_may_and_the_next_sees_other_images(new_run):
+    run = new_run(limits=Limits(steps_per_epoch=2, val_images=4))
+    continue_run(run)
+    epochs = [entry for entry in read_json_lines(run.history) if entry["kind"] == "epoch"]
+    assert [entry["step"] for entry in epochs] == [2, 4, 6, 8, 10, 12]
+    assert {value * 4 % 1 for entry in epochs for value in [entry["val"]["accuracy"]]} == {0.0}  # of four images
 
 
 @pytest.mark.parametrize("kind", [Extracted, Validated, EpochDone])

@@ -85,12 +85,19 @@ def image_seed(seed: int, epoch: int, image: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def epoch_batches(num_images: int, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
+def epoch_batches(
+    num_images: int, batch_size: int, *, seed: int, epoch: int, shares: NDArray[np.float64] | None = None
+) -> list[Indices]:
     """Return every image once, shuffled, in batches of `batch_size`; the last one may be smaller.
 
     A lone last image joins the batch before it, because BatchNorm cannot train on one image.
+
+    Args:
+        shares: (N,) in sum 1; then so many images are drawn, each by its share, again and again.
     """
-    order = np.random.default_rng(image_seed(seed, epoch, -1)).permutation(num_images).astype(np.int64)
+    rng = np.random.default_rng(image_seed(seed, epoch, -1))
+    drawn = rng.permutation(num_images) if shares is None else rng.choice(num_images, num_images, p=shares)
+    order = drawn.astype(np.int64)
     starts = list(range(0, num_images, batch_size))
     if len(starts) > 1 and batch_size > 1 and num_images - starts[-1] == 1:
         starts.pop()

@@ -64,7 +64,7 @@ def load_trained(run: RunFolder) -> TrainedModel:
         )
     recipe = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
     classes = tuple(record["data"]["classes"])
-    network = build_network(create_backbone(recipe.model.backbone), len(classes), recipe.model.head.dropout)
+    network = build_network(create_backbone(recipe.model.backbone), len(classes), recipe.model.head)
     network.load_state_dict(load_best(run, record["best_sha256"]))
     compute = compute_of(recipe)
     compute.move_module(network)

@@ -18,6 +18,8 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from fitwell.errors import RecipeError, UsageError
+from fitwell.model.head import build_head
+from fitwell.recipe.schema import Head
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Network(nn.Module):
         head: (B, D) to (B, C).
     """
 
-    def __init__(self, blocks: list[Block], head: nn.Module) -> None:
+    def __init__(self, blocks: list[Block], head: nn.Sequential) -> None:
         super().__init__()
         self.backbone = nn.Sequential()
         for block in blocks:
@@ -93,25 +95,10 @@ def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
             yield layer
 
 
-def build_network(backbone: nn.Module, num_classes: int, dropout: float) -> Network:
-    """Join a timm `backbone` without classifier and a new linear head.
-
-    Args:
-        backbone: as `create_backbone` gives it.
-        dropout: share of the D features that is dropped in training.
-    """
+def build_network(backbone: nn.Module, num_classes: int, head: Head) -> Network:
+    """Join a timm `backbone` without classifier, as `create_backbone` gives it, and a new `head`."""
     num_features = int(backbone.num_features)  # type: ignore[arg-type]
-    network = Network(_chain(backbone), nn.Sequential(nn.Dropout(dropout), nn.Linear(num_features, num_classes)))
-    draw_head(network)
-    return network
-
-
-def draw_head(network: Network) -> None:
-    """Give the head new random weights, so small that at first all classes are about equally likely."""
-    for layer in network.head.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+    return Network(_chain(backbone), build_head(head, num_features, num_classes))
 
 
 def create_backbone(name: str, *, pretrained: bool = False) -> nn.Module:

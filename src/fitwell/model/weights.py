@@ -34,7 +34,7 @@ def load_network(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -
     torch.manual_seed(recipe.seed)
     model = recipe.model
     backbone = load_backbone(model.backbone, model.weights) if pretrained else create_backbone(model.backbone)
-    return build_network(backbone, num_classes, model.head.dropout)
+    return build_network(backbone, num_classes, model.head)
 
 
 def load_backbone(name: str, weights: str) -> nn.Module:

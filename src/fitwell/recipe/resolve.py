@@ -78,7 +78,7 @@ def resolve_recipe(recipe: Recipe, data: DataFacts, input_size_of: Callable[[str
     recipe = _fill(recipe, "images", "crop_fraction", choose_crop_fraction)
     recipe = _fill_epochs(recipe, data)
     recipe = _fill(recipe, "augment", "views", lambda: choose_views(recipe, data))
-    recipe = _fill(recipe, "balance", "class_weights", lambda: choose_class_weights(data))
+    recipe = _fill(recipe, "balance", "class_weights", lambda: choose_class_weights(recipe, data))
     recipe = _fill(recipe, "select", "metric", lambda: choose_metric(data))
     return _fill(recipe, "execution", "batch_size", lambda: choose_batch_size(data))
 
@@ -151,8 +151,10 @@ def most_epochs(recipe: Recipe) -> int:
     return max([1, *(int(phase.epochs) for phase in varying)])
 
 
-def choose_class_weights(data: DataFacts) -> tuple[str, str]:
+def choose_class_weights(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
     """Return `balanced` or `none`, and why."""
+    if recipe.balance.sampler != "none":
+        return "none", f"The sampler ({recipe.balance.sampler}) corrects unequal class sizes already."
     if data.imbalance >= IMBALANCE_RATIO:
         return "balanced", f"Because {data.describe_imbalance()}, from {IMBALANCE_RATIO} on each class weighs the same."
     return "none", f"Because {data.describe_imbalance()}, below {IMBALANCE_RATIO} no correction is needed."

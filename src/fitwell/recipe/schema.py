@@ -11,14 +11,30 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.section import Auto, Count, Fraction, NotNegative, Positive, Section, Size
+from fitwell.recipe.section import Auto, Count, Dropout, Fraction, NotNegative, Positive, Section, Size
+
+
+class Hidden(Section):
+    """A layer of the head before the last: dropout, linear, perhaps BatchNorm, ReLU."""
+
+    units: Annotated[int, Field(ge=1, le=8192)]
+    dropout: Dropout = 0.0
+    batch_norm: bool = False
 
 
 class Head(Section):
-    """What turns pooled features into logits."""
+    """What turns pooled features into logits: hidden layers, then dropout and a linear layer."""
 
-    kind: Literal["linear"] = "linear"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    hidden: tuple[Hidden, ...] = ()
+    dropout: Dropout = 0.2
+    initialisation: Literal["small", "glorot"] = Field(
+        "small",
+        description="weights of the last layer: normal with deviation 0.01, or Glorot's; hidden layers are He's",
+    )
+    bias: Literal["zero", "prior"] = Field(
+        "zero", description="prior: begin with the classes' shares, as weighted and sampled, as the answer"
+    )
+    l2: NotNegative = Field(0.0, description="added to the loss: so many times the squared weights of its layers")
 
 
 class Model(Section):
@@ -80,14 +96,35 @@ class Augment(Section):
 class Loss(Section):
     """What is minimised."""
 
-    kind: Literal["cross_entropy"] = "cross_entropy"
+    kind: Literal["cross_entropy", "focal"] = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    focal_gamma: NotNegative = Field(
+        2.0, description="focal: how much less a sure answer counts; its alpha is balance.class_weights"
+    )
 
 
 class Balance(Section):
-    """The correction of unequal class sizes."""
+    """The correction of unequal class sizes: by weights in the loss, or by how often an image is drawn."""
 
-    class_weights: Literal["auto", "balanced", "none"] = "auto"
+    class_weights: Literal["auto", "balanced", "effective_number", "none"] | dict[str, Positive] = Field(
+        "auto", description="in the loss; or one weight for each class, of which only the ratios count"
+    )
+    sampler: Literal["none", "balanced", "effective_number"] = Field(
+        "none", description="how often images are drawn, with replacement; none: each once an epoch"
+    )
+    effective_beta: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.999, description="effective_number: how much a further image of a class still adds"
+    )
+    twice: bool = Field(False, description="allow class_weights and a sampler together, which corrects twice")
+
+    @model_validator(mode="after")
+    def _corrects_once(self) -> Self:
+        if self.sampler != "none" and self.class_weights not in ("auto", "none") and not self.twice:
+            raise ValueError(
+                f"class_weights and sampler ({self.sampler}) both correct unequal class sizes; expected one of them to "
+                "be none, or twice: true"
+            )
+        return self
 
 
 class Optimizer(Section):
@@ -152,12 +189,14 @@ class Execution(Section):
 
 
 class Limits(Section):
-    """What a run may take of the machine; sizes in bytes, or such as 8GB or 512MiB."""
+    """What a run may take: of the machine, in bytes or such as 8GB or 512MiB; and of the images."""
 
     cache: Size | Auto = Field("auto", description="most that fitwell keeps on disk for later runs, in all")
     memory: Size | Auto = Field(
         "auto", description="most memory that a run may take; auto: what it holds and 80 % of what is free"
     )
+    steps_per_epoch: Count | None = Field(None, description="most steps of an epoch, each time on other images")
+    val_images: Count | None = Field(None, description="most val images that epochs are judged on, always the same")
 
 
 class Resolution(Section):
@@ -210,4 +249,14 @@ class Recipe(Section):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError(f"phases are named {names}; expected every name once")
+        return self
+
+    @model_validator(mode="after")
+    def _searched_heads_are_linear(self) -> Self:
+        searched = [phase.name for phase in self.phases if phase.learning_rate == "search"]
+        if searched and self.model.head.hidden:
+            raise ValueError(
+                f"phases.{searched[0]}.learning_rate is search and model.head has hidden layers; expected no hidden "
+                "layers, or a learning rate as a number"
+            )
         return self

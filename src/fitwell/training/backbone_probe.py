@@ -23,7 +23,7 @@ from fitwell.model.activations import Activations
 from fitwell.model.compute import compute_of
 from fitwell.model.network import build_network, count_parameters
 from fitwell.model.weights import load_backbone
-from fitwell.recipe.schema import Recipe
+from fitwell.recipe.schema import Head, Recipe
 from fitwell.store import Store
 from fitwell.training.cache_plan import CachePlan, freeze
 from fitwell.training.figures import race
@@ -115,7 +115,7 @@ class BackboneProbe:
         )
         recipe = question.recipe.model_copy(update={"model": model, "execution": execution})
         recipe = resolve_for(question.train.images, recipe)
-        network = build_network(load_backbone(name, weights), question.num_classes, dropout=0.0)
+        network = build_network(load_backbone(name, weights), question.num_classes, Head(dropout=0.0))
         boundary = len(network.backbone)
         first = question.rungs()[0]
         extraction = Extraction(boundary, views=1, num_images=2 * first)

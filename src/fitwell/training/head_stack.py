@@ -9,13 +9,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fitwell.data.loader import epoch_batches
+from fitwell.training.balance import balanced_weights
 from fitwell.training.linear_paths import LinearHeads
-from fitwell.training.loss import balanced_class_weights
 from fitwell.training.schedule import Schedule
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # of AdamW
@@ -92,7 +93,7 @@ def image_weights(data: HeadData, balanced: bool) -> Tensor:
     """Return the weights (N,) of the training images, mean 1, times class weights when `balanced`."""
     weights = data.image_weights.float()
     if balanced:
-        class_weights = balanced_class_weights(data.train_labels.cpu().numpy(), data.num_classes)
+        class_weights = balanced_weights(np.bincount(data.train_labels.cpu().numpy(), minlength=data.num_classes))
         weights = weights * torch.from_numpy(class_weights).to(weights)[data.train_labels]
     return weights / weights.mean()
 

@@ -22,10 +22,11 @@ from fitwell.evaluation.metrics import all_metrics, higher_is_better, recall_per
 from fitwell.evaluation.predict import Batches, predict_logits
 from fitwell.model.compute import Compute
 from fitwell.model.engine import in_torch
+from fitwell.model.head import weight_penalty
 from fitwell.model.network import Network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.schema import Recipe
-from fitwell.training.loss import mixed_loss
+from fitwell.training.loss import batch_loss
 from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import EpochDone, Observer, StepDone, StopAsked, Validated, notify
 from fitwell.training.optimizer import clip_gradients, set_learning_rate
@@ -137,7 +138,8 @@ def train_phase(
             moved = work.compute.move(inputs)
             with work.compute.autocast():
                 logits = work.data.module(mix.blend(moved) if mix else moved)
-            loss = mixed_loss(logits, labels, weights, settings.loss.label_smoothing, mix)
+            loss = batch_loss(logits, labels, weights, settings.loss, mix)
+            loss = loss + weight_penalty(work.network.head, settings.model.head.l2)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             gradient_norm = clip_gradients(optimizer, settings.optimizer.clip_norm)

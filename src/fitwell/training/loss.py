@@ -1,51 +1,45 @@
-"""What is minimised: cross-entropy with label smoothing, weighted by class and by image."""
+"""What is minimised: cross-entropy or focal loss, with label smoothing, weighted by image and class."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from fitwell.recipe.schema import Loss
 from fitwell.training.mixing import Mix
 
 
-def balanced_class_weights(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float64]:
-    """Return weights (C,) that give every class the same total: N / (C * n_c); their mean over the images is 1.
-
-    Args:
-        labels: (N,) in [0, C); every class occurs.
-
-    Source: King & Zeng 2001, as in scikit-learn's `compute_class_weight("balanced")`.
-    """
-    counts = np.bincount(labels, minlength=num_classes)
-    return np.asarray(len(labels) / (num_classes * counts), dtype=np.float64)
-
-
-def mixed_loss(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float, mix: Mix | None) -> Tensor:
-    """Return the loss of a batch that was blended as `mix` says: that of each image times its share, a scalar.
-
-    Args:
-        logits: (B, C). labels, weights: (B,), before they were blended.
-    """
-    own = weighted_cross_entropy(logits, labels, weights, label_smoothing)
-    if mix is None:
-        return own
-    other = weighted_cross_entropy(logits, labels[mix.partners], weights[mix.partners], label_smoothing)
-    return mix.share * own + (1 - mix.share) * other
-
-
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float) -> Tensor:
-    """Return the mean over the batch of weight times smoothed cross-entropy, a scalar.
+def batch_loss(logits: Tensor, labels: Tensor, weights: Tensor, settings: Loss, mix: Mix | None) -> Tensor:
+    """Return the mean over the batch of weight times loss, a scalar; of a blend, that of each image times its share.
 
     The sum is divided by B and not by the batch's own sum of weights: so the expected gradient is that of the
     weighted loss over all images, whichever classes a batch happens to hold.
 
     Args:
-        logits: (B, C). labels: (B,) in [0, C). weights: (B,), mean 1 over the training images.
-        label_smoothing: share of the target spread evenly over the classes.
-            Source: Szegedy et al. 2016, arXiv:1512.00567, section 7.
+        logits: (B, C). labels: (B,) in [0, C). weights: (B,), mean 1 over the training images. The labels and the
+            weights are those before `mix` blended the images.
     """
-    losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=label_smoothing)
-    return torch.dot(losses, weights) / len(losses)
+    own = torch.dot(image_losses(logits, labels, settings), weights) / len(labels)
+    if mix is None:
+        return own
+    other = image_losses(logits, labels[mix.partners], settings)
+    return mix.share * own + (1 - mix.share) * torch.dot(other, weights[mix.partners]) / len(labels)
+
+
+def image_losses(logits: Tensor, labels: Tensor, settings: Loss) -> Tensor:
+    """Return the loss of each image (B,), float32.
+
+    Label smoothing spreads a share of the target evenly over the classes: Szegedy et al. 2016, arXiv:1512.00567,
+    section 7. The focal loss is cross-entropy times (1 - p) ** gamma, with p the probability of the label: Lin et al.
+    2017, arXiv:1708.02002, eq. 4; the alpha of eq. 5 is a class weight.
+
+    Args:
+        logits: (B, C). labels: (B,) in [0, C).
+    """
+    losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=settings.label_smoothing)
+    if settings.kind == "focal":
+        doubt = 1 - logits.float().softmax(dim=1).gather(1, labels[:, None])[:, 0]
+        # A power below 1 has an infinite slope at 0, where float32 puts every sure answer.
+        losses = losses * doubt.clamp_min(torch.finfo(doubt.dtype).eps) ** settings.focal_gamma
+    return losses

@@ -20,6 +20,7 @@ from fitwell.device import choose_device
 from fitwell.errors import ResourceError
 from fitwell.model.activations import EXTRACTION_BATCH
 from fitwell.model.freeze import prepare_to_train, set_trainable
+from fitwell.model.head import output_layer
 from fitwell.model.network import Network, count_parameters
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.schema import Recipe
@@ -153,7 +154,7 @@ class _Need:
         self.extraction = find_extraction(network, recipe, num_train, num_val)
         self.outputs, self.widths = _output_sizes(network, int(recipe.images.size))
         self.largest = max(max(sizes, default=0) for sizes in self.outputs)
-        self.num_classes = next(layer for layer in network.head.modules() if isinstance(layer, nn.Linear)).out_features
+        self.num_classes = output_layer(network.head).out_features
         self.on_cpu = choose_device(recipe.execution.device)[0] == "cpu"
 
     def of_phase(self, phase: Phase, holds_features: bool) -> dict[str, int]:

@@ -26,13 +26,30 @@ from fitwell.store import Shelf
 
 @dataclass(frozen=True)
 class RunData:
-    """The images a run learns from and chooses on. `train` carries the augmentation, `val` none."""
+    """The images a run learns from and chooses on, and in which batches.
+
+    Args:
+        train: carries the augmentation. val: carries none.
+        shares: (N,) how likely each training image is drawn; None where an epoch sees each once.
+        most_steps: of an epoch; None where it sees all that are drawn.
+    """
 
     train: ImageSource
     val: ImageSource
     batch_size: int
     workers: int
     seed: int
+    shares: NDArray[np.float64] | None = None
+    most_steps: int | None = None
+
+    def train_order(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the batches of one epoch, as numbers of training images."""
+        batches = epoch_batches(len(self.train), self.batch_size, seed=self.seed, epoch=epoch, shares=self.shares)
+        return batches[: self.most_steps]
+
+    def each_once(self) -> RunData:
+        """Return the same images, each of which is seen in every epoch."""
+        return replace(self, shares=None, most_steps=None)
 
     def with_train_size(self, size: int) -> RunData:
         """Return the same images, those of train made `size` pixels large."""
@@ -103,7 +120,7 @@ def image_phase_data(network: Network, data: RunData, resident: ResidentImages |
     """
 
     def train_batches(epoch: int, skip: int) -> Batches:
-        batches = epoch_batches(len(data.train), data.batch_size, seed=data.seed, epoch=epoch)[skip:]
+        batches = data.train_order(epoch)[skip:]
         if resident is not None:
             return resident.batches(batches, epoch=epoch)
         return load_batches(data.train, batches, epoch=epoch, workers=data.workers)
@@ -171,8 +188,7 @@ def _kept_phase_data(
     val: Callable[[], Activations | Tensor],
 ) -> PhaseData:
     def train_batches(epoch: int, skip: int) -> Batches:
-        batches = epoch_batches(len(data.train), data.batch_size, seed=data.seed, epoch=epoch)
-        return _gather(train(epoch), batches[skip:])
+        return _gather(train(epoch), data.train_order(epoch)[skip:])
 
     def val_batches() -> Batches:
         return _gather(val(), in_order(len(data.val)))

@@ -25,6 +25,7 @@ from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder, create_run_folder, describe_environment, now
 from fitwell.training.memory import MemoryPlan, plan_memory
 from fitwell.training.pictures import preprocessing_of
+from fitwell.training.run_images import RunImages
 
 SPLITS = ("train", "val", "test")
 
@@ -56,7 +57,8 @@ class PreparedRun:
     def steps_per_epoch(self) -> int:
         """Return the optimizer steps of an epoch."""
         num_train = int((self.images["split"] == "train").sum())
-        return len(epoch_batches(num_train, int(self.recipe.execution.batch_size), seed=0, epoch=0))
+        batches = epoch_batches(num_train, int(self.recipe.execution.batch_size), seed=0, epoch=0)
+        return len(batches[: self.recipe.limits.steps_per_epoch])
 
 
 def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True) -> PreparedRun:
@@ -77,6 +79,7 @@ def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True
         raise inspection.undivided
     images = inspection.images.drop(columns=["width", "height"])
     resolved = resolve_for(images[images["split"] == "train"], recipe)
+    RunImages(images, inspection.classes, resolved).weights()  # to be told of classes without a weight
     network = load_network(resolved, len(inspection.classes), pretrained=False)
     for phase in resolved.phases:  # to be told of a freeze level that does not fit before anything is written
         prepare_to_train(network, phase)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from fitwell.evaluation.metrics import all_metrics, recall_per_class, softmax
+from fitwell.model.head import output_layer
 from fitwell.training.head_search import NUM_AVERAGED, default_settings, search_heads
 from fitwell.training.head_stack import HeadData
 from fitwell.training.loop import PhaseWork, Progress, judge_epoch
@@ -51,7 +52,7 @@ def search_phase(
         on_epoch=on_epoch,
     )
     weight, bias = result.mean()
-    _fill(work.network.head, weight, bias)
+    output_layer(work.network.head).load_state_dict({"weight": weight, "bias": bias})
     progress.epoch, progress.step = epochs - 1, progress.step + epochs * work.steps_per_epoch
     record = _record(work, progress, data, weight, bias)
     record["seconds"] = {"train": time.monotonic() - started, "val": 0.0}
@@ -84,14 +85,6 @@ def _in_order(batches: Iterator[tuple[Tensor, NDArray[np.int64]]], num_images: i
     if features is None:
         raise ValueError("a head search got no images; expected at least one batch.")
     return features
-
-
-def _fill(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
-    """Put weight (C, D) and bias (C,) into the one linear layer of `head`."""
-    (linear,) = (layer for layer in head.modules() if isinstance(layer, nn.Linear))
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
 
 
 def _record(work: PhaseWork, progress: Progress, data: HeadData, weight: Tensor, bias: Tensor) -> dict[str, Any]:

@@ -10,14 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fitwell.data.image_cache import ImageCache
-from fitwell.data.loader import ImageSource, epoch_batches
+from fitwell.data.loader import ImageSource
 from fitwell.data.resident import ResidentImages
 from fitwell.data.split import read_split, split_hash
 from fitwell.errors import CheckpointError, DataError, FitwellError, ResourceError, RunStopped
@@ -25,7 +22,8 @@ from fitwell.files import sha256_of_file
 from fitwell.model.compute import compute_of
 from fitwell.model.fixed_norms import absorb_norms, without_norms
 from fitwell.model.freeze import prepare_to_train
-from fitwell.model.network import count_parameters, draw_head
+from fitwell.model.head import draw_head, set_prior
+from fitwell.model.network import count_parameters
 from fitwell.model.saved_weights import load_best, save_best
 from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
@@ -35,7 +33,6 @@ from fitwell.training.cache_plan import PLANNED_SHARE, CachePlan, freeze, open_s
 from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
 from fitwell.training.history import forget_after, recording_history, recording_tensorboard
 from fitwell.training.loop import PhaseWork, Progress, train_phase
-from fitwell.training.loss import balanced_class_weights
 from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, StopAsked, notify
 from fitwell.training.optimizer import build_optimizer
 from fitwell.training.phase_data import (
@@ -49,6 +46,7 @@ from fitwell.training.phase_data import (
 from fitwell.training.pictures import augmentation_of, preprocessing_of
 from fitwell.training.plan import find_extraction, plan_execution
 from fitwell.training.progress import recording_log
+from fitwell.training.run_images import RunImages
 from fitwell.training.search_phase import search_phase
 from fitwell.training.signals import StopRequest, stopping_on_signals
 
@@ -100,8 +98,8 @@ class _Session:
         self._checkpoint_seconds = checkpoint_seconds
         self._last_checkpoint = time.monotonic()
         self.recipe = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
-        self._images = read_split(run.split)
         self.classes = tuple(run.read()["data"]["classes"])
+        self._images = RunImages(read_split(run.split), self.classes, self.recipe)
         checkpoint = load_checkpoint(run)
         if checkpoint is not None:
             _require_same_run(checkpoint["identity"], self._identity())
@@ -116,7 +114,9 @@ class _Session:
         self._optimizer_state = None
         self._frozen: Frozen | None = None
         self._resident: ResidentImages | None = None
-        if checkpoint is not None:
+        if checkpoint is None:
+            self._begin_with_prior()
+        else:
             self.network.load_state_dict(checkpoint["network"])
             self._optimizer_state = checkpoint["optimizer"]
         self.compute.move_module(self.network)
@@ -134,12 +134,13 @@ class _Session:
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
             self._optimizer_state = None
-        steps_per_epoch = len(epoch_batches(len(self._data.train), self._data.batch_size, seed=0, epoch=0))
+        data = self._data.each_once() if phase.learning_rate == "search" else self._data
+        steps_per_epoch = len(data.train_order(0))
         total, trained = count_parameters(self.network)
         trains = f"{trained:,} of {total:,} parameters"
         notify(self.observers, PhaseStarted(phase.name, trains, int(phase.epochs), steps_per_epoch, self.progress.step))
-        data = self._phase_data(phase)
-        work = self._work(phase, index, replace(data, module=without_norms(data.module, fixed)), steps_per_epoch)
+        batches = self._phase_data(phase, data)
+        work = self._work(phase, index, replace(batches, module=without_norms(batches.module, fixed)), steps_per_epoch)
 
         def checkpoint(now: bool) -> None:
             due = time.monotonic() - self._last_checkpoint >= self._checkpoint_seconds
@@ -167,11 +168,16 @@ class _Session:
         self.progress.start_phase(index)
         if self.recipe.phases[index].head == "fresh":
             torch.manual_seed(self.recipe.seed)
-            draw_head(self.network)
+            draw_head(self.network.head, self.recipe.model.head)
+            self._begin_with_prior()
         self._save(optimizer_state=None)
 
+    def _begin_with_prior(self) -> None:
+        if self.recipe.model.head.bias == "prior":
+            set_prior(self.network.head, torch.from_numpy(self._images.class_shares()))
+
     def _search(self, work: PhaseWork) -> str:
-        weights = torch.from_numpy(self._image_weights()).float()
+        weights = torch.from_numpy(self._images.image_weights()).float()
         reason, heads = search_phase(work, self.progress, weights, observers=self.observers)
         self.run.update(heads=heads)
         return reason
@@ -189,10 +195,11 @@ class _Session:
         """Measure what is still `auto`, once per run: a resumed run must compute as it did before."""
         if "plan" in self.run.read():
             return
-        extraction = find_extraction(self.network, self.recipe, len(self._part("train")), len(self._part("val")))
+        num_train, num_val = (len(self._images.part(split)) for split in ("train", "val"))
+        extraction = find_extraction(self.network, self.recipe, num_train, num_val)
         plans = self._store.root / "plans.json"
         self.recipe, candidates = plan_execution(
-            self.network, self.recipe, num_train=len(self._part("train")), extraction=extraction, plans=plans
+            self.network, self.recipe, num_train=num_train, extraction=extraction, plans=plans
         )
         write_recipe(self.run.recipe, self.recipe)
         self.run.update(plan={"candidates": candidates, "threads": torch.get_num_threads()})
@@ -206,28 +213,34 @@ class _Session:
         sources = {
             split: ImageSource(
                 root=root,
-                paths=tuple(self._part(split)["path"]),
+                paths=tuple(self._images.part(split)["path"]),
                 preprocessing=preprocessing,
                 augmentation=augmentation_of(self.recipe) if split == "train" else None,
                 seed=self.recipe.seed,
-                sha256s=tuple(self._part(split)["sha256"]),
+                sha256s=tuple(self._images.part(split)["sha256"]),
                 cache=cache,
             )
             for split in ("train", "val")
         }
         execution = self.recipe.execution
         return RunData(
-            sources["train"], sources["val"], int(execution.batch_size), int(execution.workers), self.recipe.seed
+            sources["train"],
+            sources["val"],
+            int(execution.batch_size),
+            int(execution.workers),
+            self.recipe.seed,
+            self._images.drawing_shares(),
+            self.recipe.limits.steps_per_epoch,
         )
 
-    def _phase_data(self, phase: Phase) -> PhaseData:
+    def _phase_data(self, phase: Phase, data: RunData) -> PhaseData:
         if phase.image_size and phase.sees_smaller(int(self.recipe.images.size)):
-            return self._image_data(self._data.with_train_size(phase.image_size))
+            return self._image_data(data.with_train_size(phase.image_size))
         plan = self._cache_plan()
         if plan.views == 0 and phase.learning_rate == "search":
-            return feature_phase_data(self.network, self._data, self.compute)
+            return feature_phase_data(self.network, data, self.compute)
         if plan.views == 0 or self.network.boundary() == 0:
-            return self._image_data(self._data)
+            return self._image_data(data)
 
         def on_batch(done: int, total: int) -> None:
             if notify(self.observers, Extracted(self.recipe.phases[self.progress.phase].name, done, total)):
@@ -236,7 +249,7 @@ class _Session:
         if self._frozen is None:
             self._frozen = freeze(self.network, self.recipe, plan, self._store, on_batch)
         holds_features = phase.learning_rate == "search" or self.run.read()["memory"]["holds_features"]
-        return cached_phase_data(self.network, self._data, self.compute, self._frozen, holds_features=holds_features)
+        return cached_phase_data(self.network, data, self.compute, self._frozen, holds_features=holds_features)
 
     def _image_data(self, data: RunData) -> PhaseData:
         execution = self.recipe.execution
@@ -253,15 +266,14 @@ class _Session:
             plan["cache"] = plan_cache(
                 self.network,
                 self.recipe,
-                num_train=len(self._part("train")),
-                num_val=len(self._part("val")),
+                num_train=len(self._images.part("train")),
+                num_val=len(self._images.part("val")),
                 room_bytes=int(PLANNED_SHARE * self._store.cap_bytes),
             ).record()
             self.run.update(plan=plan)
         return CachePlan(**plan["cache"])
 
     def _work(self, phase: Phase, index: int, data: PhaseData, steps_per_epoch: int) -> PhaseWork:
-        train_labels, val_labels = self._labels("train"), self._labels("val")
         return PhaseWork(
             phase=phase,
             recipe=self.recipe,
@@ -269,26 +281,13 @@ class _Session:
             data=data,
             compute=self.compute,
             classes=self.classes,
-            labels=torch.from_numpy(train_labels),
-            weights=torch.from_numpy(self._weights(train_labels)),
-            val_labels=val_labels,
+            labels=torch.from_numpy(self._images.labels("train")),
+            weights=torch.from_numpy(self._images.weights()),
+            val_labels=self._images.labels("val"),
             steps_per_epoch=steps_per_epoch,
             first_epoch=sum(int(earlier.epochs) for earlier in self.recipe.phases[:index]),
             keep_best=self._keep_best,
         )
-
-    def _weights(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return class weight times image weight (N,) of the training images, with mean 1."""
-        weights = self._image_weights()
-        if self.recipe.balance.class_weights == "balanced":
-            weights = weights * balanced_class_weights(labels, len(self.classes))[labels]
-        return np.asarray(weights / weights.mean(), dtype=np.float32)
-
-    def _image_weights(self) -> NDArray[np.float64]:
-        """Return the weights (N,) that the table gives the training images, with mean 1."""
-        train = self._part("train")
-        weights = train["weight"].to_numpy(dtype=np.float64) if "weight" in train else np.ones(len(train))
-        return np.asarray(weights / weights.mean())
 
     def _keep_best(self) -> None:
         self._best_weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
@@ -313,14 +312,8 @@ class _Session:
         return {
             "classes": ", ".join(self.classes),
             "recipe": recipe_hash(self.recipe),
-            "split": split_hash(self._images),
+            "split": split_hash(self._images.images),
         }
-
-    def _part(self, split: str) -> pd.DataFrame:
-        return self._images[self._images["split"] == split]
-
-    def _labels(self, split: str) -> NDArray[np.int64]:
-        return np.asarray([self.classes.index(label) for label in self._part(split)["label"]], dtype=np.int64)
 
 
 @contextmanager
