@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from fitwell.errors import RunError
+from fitwell.errors import ResourceError, RunError
 from fitwell.model.compute import Compute
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.schema import Augment, Loss, Recipe, Select
 from fitwell.training.loop import PhaseWork, Progress, train_phase
-from fitwell.training.loss import batch_loss
+from fitwell.training.loss import Targets, batch_loss
 from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import Action, EpochDone, StepDone
 from fitwell.training.optimizer import build_optimizer
@@ -101,7 +101,7 @@ def test_blended_batches_are_learnt_from_as_a_hand_written_loop_would():
         lr=0.1,
     )
     for step, indices in enumerate(BATCHES):
-        mix = draw_mix(0.5, len(indices), seed=0, step=step, device="cpu")
+        mix = draw_mix(Augment(mixup=0.5), INPUTS[indices], seed=0, step=step)
         targets = nn.functional.one_hot(LABELS[indices], 2).float()
         loss = nn.functional.cross_entropy(expected(mix.blend(INPUTS[indices])), mix.blend(targets))
         optimizer.zero_grad()
@@ -123,10 +123,41 @@ def test_the_loss_of_an_epoch_is_averaged_over_images_not_batches():
 def test_the_val_numbers_are_those_of_the_weights_at_the_end_of_the_epoch():
     _, events, _, network = train(phase(epochs=1))
     record = next(event.record for event in events if isinstance(event, EpochDone))
-    loss = batch_loss(network(INPUTS), LABELS, torch.ones(5), Loss(label_smoothing=0.0), None)
+    loss = batch_loss(network(INPUTS), Targets(LABELS, torch.ones(5)), Loss(label_smoothing=0.0), 5)
     assert record["val"]["log_loss"] == pytest.approx(float(loss.detach()), rel=1e-6)
     assert record["val_per_class"] == {"cat": 1.0, "dog": 1.0}
     assert record["learning_rate"] == {"head": 0.1}
+
+
+class SmallMemory(LinearNetwork):
+    """A network on an accelerator that holds at most `most` images at once."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most, self.seen = most, []
+
+    def forward(self, inputs):
+        if self.training:
+            self.seen.append(len(inputs))
+            if len(inputs) > self.most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(inputs)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_where_memory_runs_out_parts_of_the_batch_teach_the_same(most, caplog):
+    _, _, roomy, whole = train(phase(epochs=2))
+    _, _, narrow, parts = train(phase(epochs=2), network=SmallMemory(most))
+    torch.testing.assert_close(parts.head.weight, whole.head.weight)
+    torch.testing.assert_close(narrow.loss_sum, roomy.loss_sum)
+    assert (roomy.micro_batch, narrow.micro_batch) == (None, 1 if most == 1 else 2)
+    assert "Memory ran out for 4 images at once: 2 go at once from now on, in batches of 4." in caplog.text
+    assert max(parts.seen[3:]) <= most  # tried once with 4, and for most = 1 once with 2
+
+
+def test_memory_for_less_than_one_image_ends_the_run_with_what_can_be_done():
+    with pytest.raises(ResourceError, match=r"(?s)too small for one image.*lower images\.size"):
+        train(phase(epochs=1), network=SmallMemory(0))
 
 
 def test_a_head_with_a_rate_of_its_own_learns_at_it():

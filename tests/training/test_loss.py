@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from fitwell.recipe.schema import Loss
-from fitwell.training.loss import batch_loss, image_losses
+from fitwell.training.loss import Targets, batch_loss, image_losses, targets_of
 from fitwell.training.mixing import Mix
 
 PLAIN = Loss(label_smoothing=0.0)
@@ -17,13 +17,13 @@ PLAIN = Loss(label_smoothing=0.0)
 
 def test_the_loss_is_the_hand_worked_mean():
     logits = torch.log(torch.tensor([[0.5, 0.5], [0.9, 0.1]]))
-    loss = batch_loss(logits, torch.tensor([0, 1]), torch.tensor([1.0, 3.0]), PLAIN, None)
+    loss = batch_loss(logits, Targets(torch.tensor([0, 1]), torch.tensor([1.0, 3.0])), PLAIN, 2)
     assert float(loss) == pytest.approx((np.log(2) + 3 * np.log(10)) / 2)
 
 
 def test_smoothing_spreads_its_share_over_all_classes():
     logits = torch.log(torch.tensor([[0.7, 0.2, 0.1]]))
-    loss = batch_loss(logits, torch.tensor([0]), torch.ones(1), Loss(label_smoothing=0.3), None)
+    loss = batch_loss(logits, Targets(torch.tensor([0]), torch.ones(1)), Loss(label_smoothing=0.3), 1)
     target = np.array([0.7 + 0.1, 0.1, 0.1])
     assert float(loss) == pytest.approx(-(target * np.log([0.7, 0.2, 0.1])).sum())
 
@@ -35,7 +35,7 @@ def test_the_loss_of_a_blend_is_the_cross_entropy_with_the_blended_target(label_
     mix = Mix(0.7, torch.tensor([2, 0, 3, 1]))
     target = mix.blend(F.one_hot(labels, 3).float())
     expected = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
-    found = batch_loss(logits, labels, weights, Loss(label_smoothing=label_smoothing), mix)
+    found = batch_loss(logits, targets_of(labels, weights, mix), Loss(label_smoothing=label_smoothing), 4)
     torch.testing.assert_close(found, expected)
 
 
@@ -43,7 +43,7 @@ def test_each_image_brings_its_own_weight_into_a_blend():
     logits, labels, weights = torch.zeros(2, 2), torch.tensor([0, 1]), torch.tensor([3.0, 0.0])
     mix = Mix(0.75, torch.tensor([1, 0]))
     # ln 2 for every label: (0.75 * (3 + 0) + 0.25 * (0 + 3)) / 2
-    assert float(batch_loss(logits, labels, weights, PLAIN, mix)) == pytest.approx(1.5 * math.log(2))
+    assert float(batch_loss(logits, targets_of(labels, weights, mix), PLAIN, 2)) == pytest.approx(1.5 * math.log(2))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0, 5.0])
@@ -68,7 +68,7 @@ def test_focal_loss_of_two_classes_with_alpha_as_class_weights_equals_torchvisio
     expected = sigmoid_focal_loss(z, labels.float(), alpha=alpha, gamma=gamma, reduction="mean")
     settings = Loss(kind="focal", focal_gamma=gamma, label_smoothing=0.0)
     weights = torch.tensor([1 - alpha, alpha])[labels]
-    found = batch_loss(torch.stack([torch.zeros(64), z], dim=1), labels, weights, settings, None)
+    found = batch_loss(torch.stack([torch.zeros(64), z], dim=1), Targets(labels, weights), settings, 64)
     torch.testing.assert_close(found, expected)
 
 
@@ -78,7 +78,7 @@ def test_class_weighted_loss_of_two_classes_equals_weighted_binary_cross_entropy
     z, labels = torch.randn(64), (torch.rand(64) < 0.2).long()
     expected = F.binary_cross_entropy_with_logits(z, labels.float(), pos_weight=torch.tensor(8.0))
     weights = torch.tensor([1.0, 8.0])[labels]
-    found = batch_loss(torch.stack([torch.zeros(64), z], dim=1), labels, weights, PLAIN, None)
+    found = batch_loss(torch.stack([torch.zeros(64), z], dim=1), Targets(labels, weights), PLAIN, 64)
     torch.testing.assert_close(found, expected)
 
 
@@ -86,6 +86,17 @@ def test_class_weighted_loss_of_two_classes_equals_weighted_binary_cross_entropy
 def test_an_answer_that_is_sure_and_right_leaves_the_gradient_finite(gamma: float):
     logits = torch.tensor([[80.0, 0.0]], requires_grad=True)
     settings = Loss(kind="focal", focal_gamma=gamma, label_smoothing=0.1)
-    batch_loss(logits, torch.tensor([0]), torch.ones(1), settings, None).backward()
+    batch_loss(logits, Targets(torch.tensor([0]), torch.ones(1)), settings, 1).backward()
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
+
+
+def test_the_losses_of_parts_add_up_to_that_of_the_batch():
+    torch.manual_seed(0)
+    logits, labels, weights = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0]), torch.rand(5)
+    targets = targets_of(labels, weights, Mix(0.7, torch.tensor([2, 0, 3, 1, 4])))
+    whole = batch_loss(logits, targets, PLAIN, 5)
+    parts = [
+        batch_loss(logits[start:end], targets.part(start, end), PLAIN, 5) for start, end in ((0, 2), (2, 4), (4, 6))
+    ]
+    torch.testing.assert_close(sum(parts), whole)

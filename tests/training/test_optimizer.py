@@ -3,10 +3,10 @@ import torch
 from torch import nn
 
 from fitwell.model.freeze import set_trainable
-from fitwell.model.network import build_network, create_backbone
+from fitwell.model.network import Network, build_network, create_backbone
 from fitwell.recipe.phase import Last
 from fitwell.recipe.schema import Head, Optimizer
-from fitwell.training.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from fitwell.training.optimizer import build_optimizer, clip_gradients, give_moments, moments_of, set_learning_rate
 
 
 def network():
@@ -38,6 +38,80 @@ def test_the_head_can_have_a_rate_of_its_own():
     assert set_learning_rate(optimizer, 0.01, head_factor=3) == {"head": 0.03, "backbone": 0.01}
     assert [group["lr"] for group in optimizer.param_groups if group["part"] == "head"] == [0.03, 0.03]
     assert [group["lr"] for group in optimizer.param_groups if group["part"] == "backbone"] == [0.01, 0.01]
+
+
+def test_each_stage_learns_so_many_times_as_fast_as_what_follows_it():
+    net = build_network(create_backbone("resnet18"), 2, Head())
+    set_trainable(net, "all")
+    optimizer = build_optimizer(net, Optimizer(layer_decay=0.5))
+    assert set_learning_rate(optimizer, 1.0, head_factor=10) == {"head": 10.0, "backbone": 0.5}
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    rates = {names[id(parameter)]: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert rates["backbone.stage4_0.conv1.weight"] == rates["backbone.stage4_1.bn2.bias"] == 0.5
+    assert rates["backbone.stage3_0.conv1.weight"] == 0.25
+    assert rates["backbone.conv1.weight"] == rates["backbone.bn1.weight"] == 0.5**5
+    assert len(rates) == len(list(net.parameters()))
+
+
+def one_step(settings, gradient=(0.5, -2.0), steps=3):
+    module = Network([], nn.Sequential(nn.Linear(2, 1, bias=False)))
+    nn.init.ones_(module.head[0].weight)
+    optimizer = build_optimizer(module, settings)
+    set_learning_rate(optimizer, 0.1)
+    for _ in range(steps):
+        module.head[0].weight.grad = torch.tensor([gradient])
+        optimizer.step()
+    return module.head[0].weight.detach()[0]
+
+
+def test_sgd_is_nesterovs():
+    # v = 0.9 v + g; w -= 0.1 (g + 0.9 v): for g = 0.5 the three steps are 0.1 * (0.95, 1.355, 1.7195).
+    found = one_step(Optimizer(kind="sgd", momentum=0.9, weight_decay=0.0))
+    assert float(found[0]) == pytest.approx(1 - 0.1 * (0.95 + 1.355 + 1.7195))
+
+
+def test_lion_steps_by_the_sign_alone():
+    found = one_step(Optimizer(kind="lion", weight_decay=0.0))
+    assert found.tolist() == pytest.approx([1 - 3 * 0.1, 1 + 3 * 0.1])
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "lion"])
+def test_an_optimizer_goes_on_with_what_another_remembers(kind):
+    def moved(net, optimizer):
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.full_like(parameter, 0.3)
+        set_learning_rate(optimizer, 0.01)
+        optimizer.step()
+
+    torch.manual_seed(0)
+    net, settings = network(), Optimizer(kind=kind)
+    twin = network()
+    twin.load_state_dict(net.state_dict())
+    first, other = build_optimizer(net, settings), build_optimizer(twin, settings)
+    for _ in range(2):
+        moved(net, first)
+    moved(twin, other)
+    second = build_optimizer(twin, settings)
+    give_moments(second, twin, moments_of(other, twin))
+    moved(twin, second)
+    for ours, theirs in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_what_starts_to_train_later_begins_without_a_memory():
+    net = network()
+    optimizer = build_optimizer(net, Optimizer())
+    for parameter in net.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    moments = moments_of(optimizer, net)
+    set_trainable(net, Last(last=4))
+    later = build_optimizer(net, Optimizer())
+    give_moments(later, net, moments)
+    assert moments_of(later, net).keys() == moments.keys()
+    assert sum(len(group["params"]) for group in later.param_groups) > len(moments)
 
 
 @pytest.mark.parametrize(("clip_norm", "expected"), [(1.0, [0.6, 0.8]), (None, [3.0, 4.0]), (10.0, [3.0, 4.0])])

@@ -18,10 +18,19 @@ from fitwell.data.index import index_dataset
 from fitwell.errors import CheckpointError, DataError, RunError, RunLockedError, RunStopped
 from fitwell.files import read_json_lines, sha256_of_file
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.schema import Balance, Execution, Head, Hidden, Limits, Loss, Model
+from fitwell.recipe.schema import Augment, Averaging, Balance, Execution, Head, Hidden, Limits, Loss, Model, Optimizer
 from fitwell.run_folder import RunFolder
 from fitwell.training.checkpoint import load_checkpoint
-from fitwell.training.observer import Action, EpochDone, Extracted, PhaseEnded, Searched, StepDone, Validated
+from fitwell.training.observer import (
+    Action,
+    EpochDone,
+    Extracted,
+    PhaseEnded,
+    PhaseStarted,
+    Searched,
+    StepDone,
+    Validated,
+)
 from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
 from pictures import tiny_recipe, write_pictures
@@ -149,6 +158,9 @@ VARIANTS = {
     "focal": {"loss": Loss(kind="focal", focal_gamma=1.5), "balance": Balance(class_weights="effective_number")},
     "sampler": {"balance": Balance(sampler="balanced")},
     "hidden": {"model": Model(backbone="test_efficientnet", weights="none", head=HIDDEN)},
+    "sgd": {"optimizer": Optimizer(kind="sgd", layer_decay=0.7), "averaging": Averaging(ema=0.9)},
+    "lion": {"optimizer": Optimizer(kind="lion"), "augment": Augment(views=2, mixup=0.2, cutmix=1.0)},
+    "parts": {"execution": tiny_recipe().execution.model_copy(update={"micro_batch": 3})},
     "few steps": {"limits": Limits(steps_per_epoch=2, val_images=4)},
 }
 
@@ -290,9 +302,9 @@ def test_resident_pictures_resume_to_the_same_weights_and_teach_what_streamed_on
     continue_run(stopped)
     assert_equal_weights(whole, stopped)
     losses = [
-        [entry["train"]["loss"] for entry in read_json_lines(run.history) if entry["kind"] == "epoch"]
+        [entry["train"]["loss"] for entry in read_json_lines(run.history) if entry["kind"] == "epoch"][:2]
         for run in (streamed, whole)
-    ]
+    ]  # of the phase that sees pictures
     assert losses[0] == pytest.approx(losses[1], rel=0.2)  # the pictures are tiny, and differ by a few levels
     assert losses[0] != losses[1]
 
@@ -304,6 +316,45 @@ def test_a_phase_of_small_pictures_learns_from_them_alone(new_run):
     assert_equal_weights(runs[1], runs[2])
     small, usual = (weights(run)[1]["head.1.weight"] for run in (runs[0], runs[2]))
     assert not torch.equal(small, usual)
+
+
+def first_moments(run, phase):
+    """How many of the head's and of the backbone's weights the optimizer remembers as `phase` begins."""
+    found = []
+
+    def observer(event):
+        if isinstance(event, PhaseStarted) and event.phase == phase:
+            names = list(load_checkpoint(run)["moments"])
+            found.append([sum(name.startswith(part) for name in names) for part in ("head.", "backbone.")])
+
+    continue_run(run, observers=(observer,))
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("second", "kept"),
+    [
+        ({}, (True, True)),
+        ({"head": "fresh"}, (False, True)),
+        ({"batch_norm": "fixed"}, (True, False)),  # the norms go into the convolutions, whose scale changes
+        ({"head": "fresh", "batch_norm": "fixed"}, (False, False)),
+    ],
+)
+def test_the_optimizer_remembers_what_trained_before_unless_it_is_drawn_or_scaled_anew(new_run, second, kept):
+    first = Phase(name="first", train=Stages(stages=1), epochs=1, learning_rate=1e-3)
+    then = Phase(name="then", train=Stages(stages=2), epochs=1, learning_rate=1e-3, **second)
+    assert tuple(count > 0 for count in first_moments(new_run(phases=(first, then)), "then")) == kept
+
+
+def test_an_average_is_what_val_judges_and_the_run_keeps(new_run):
+    plain, averaged = new_run(), new_run(averaging=Averaging(ema=0.99))
+    for run in (plain, averaged):
+        continue_run(run)
+    first, second = (
+        [entry for entry in read_json_lines(run.history) if entry["kind"] == "epoch"] for run in (plain, averaged)
+    )
+    assert first[0]["train"] == second[0]["train"]  # the weights themselves go the same way
+    assert first[0]["val"]["log_loss"] != second[0]["val"]["log_loss"]
 
 
 def test_a_fresh_head_forgets_what_the_phase_before_learnt(new_run):

@@ -63,7 +63,7 @@ def _free_last_layers(network: Network, count: int) -> None:
 
 
 def _free_last_stages(network: Network, count: int) -> None:
-    stages = _parameters_by_stage(network)
+    stages = parameters_by_stage(network)
     if count > len(stages):
         raise RecipeError(
             found=f"a phase trains the last {count} stages.",
@@ -75,7 +75,7 @@ def _free_last_stages(network: Network, count: int) -> None:
             parameter.requires_grad_(True)
 
 
-def _parameters_by_stage(network: Network) -> list[list[nn.Parameter]]:
+def parameters_by_stage(network: Network) -> list[list[nn.Parameter]]:
     """Return the backbone's parameters, stage by stage; outside the known families these are timm's coarse groups."""
     stages: dict[int, list[nn.Parameter]] = defaultdict(list)
     for block, stage in zip(network.backbone, network.stages, strict=True):

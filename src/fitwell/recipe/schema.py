@@ -86,6 +86,11 @@ class Augment(Section):
         description="alpha: each image of a batch is blended with another, with a share drawn from Beta(alpha, alpha); "
         "where frozen layers ran before, their activations are; 0 blends nothing",
     )
+    cutmix: NotNegative = Field(
+        0.0,
+        description="alpha: a rectangle of each image comes from another, its area drawn from Beta(alpha, alpha); "
+        "with mixup too, each batch takes one of them at random",
+    )
     views: Annotated[int, Field(ge=1, le=64)] | Auto = Field(
         "auto",
         description="pictures of each image that a phase with kept activations takes turns with; the first is the one "
@@ -128,11 +133,26 @@ class Balance(Section):
 
 
 class Optimizer(Section):
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), SGD with Nesterov's momentum (Sutskever et al. 2013), or
+    Lion (Chen et al. 2023, arXiv:2302.06675), which wants a tenth of AdamW's rate and ten times its decay."""
 
-    kind: Literal["adamw"] = "adamw"
-    weight_decay: NotNegative = 0.05  # decoupled; not applied to biases and norms
+    kind: Literal["adamw", "sgd", "lion"] = "adamw"
+    weight_decay: NotNegative = 0.05  # decoupled, but for sgd; not applied to biases and norms
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of sgd")
     clip_norm: Positive | None = 1.0  # largest Euclidean norm of all gradients; null leaves them alone
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="each stage learns so many times as fast as what follows it, be it a stage or the head",
+    )
+
+
+class Averaging(Section):
+    """Judge and keep a moving average of the weights, as well as train."""
+
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="share of the average that stays at each step; at first (1 + n) / (10 + n); 0: no average",
+    )
 
 
 class Split(Section):
@@ -176,6 +196,11 @@ class Execution(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     batch_size: Count | Auto = "auto"
+    micro_batch: Count | None = Field(
+        None,
+        description="images of a batch that go through the network at once; null: all. Gradients add up to those of "
+        "the whole batch; BatchNorm sees the smaller one",
+    )
     engine: Literal["auto", "eager", "compiled", "onnxruntime", "openvino"] = Field(
         "auto", description="what runs the frozen layers"
     )
@@ -235,6 +260,7 @@ class Recipe(Section):
     loss: Loss = Loss()
     balance: Balance = Balance()
     optimizer: Optimizer = Optimizer()
+    averaging: Averaging = Averaging()
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)] = DEFAULT_PHASES
     split: Split = Split()
     select: Select = Select()

@@ -6,9 +6,11 @@ no progress, no doctor; those observe.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fitwell.errors import RunError
+from fitwell.errors import ResourceError, RunError
 from fitwell.evaluation.metrics import all_metrics, higher_is_better, recall_per_class, softmax
 from fitwell.evaluation.predict import Batches, predict_logits
 from fitwell.model.compute import Compute
@@ -26,13 +28,15 @@ from fitwell.model.head import weight_penalty
 from fitwell.model.network import Network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.schema import Recipe
-from fitwell.training.loss import batch_loss
+from fitwell.training.averaging import WeightAverage
+from fitwell.training.loss import Targets, batch_loss, targets_of
 from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import EpochDone, Observer, StepDone, StopAsked, Validated, notify
-from fitwell.training.optimizer import clip_gradients, set_learning_rate
+from fitwell.training.optimizer import clip_gradients, largest_rates, set_learning_rate
 from fitwell.training.phase_data import PhaseData
 from fitwell.training.schedule import schedule_of
 
+log = logging.getLogger(__name__)
 FINITE_CHECK_STEPS = 50  # reading the loss makes an accelerator wait, so not every step
 
 
@@ -51,11 +55,12 @@ class Progress:
     plateau_wait: int = 0  # epochs since the phase's best or the last reduction
     phase_best: float | None = None
     waited: int = 0  # epochs since the phase's best
+    micro_batch: int | None = None  # images at once, once memory ran out for more
     best: dict[str, Any] = field(default_factory=dict)  # of the whole run: phase, epoch, step, value
 
     def start_phase(self, phase: int) -> None:
         """Forget what belongs to the phase before."""
-        fresh = Progress(phase=phase, step=self.step, best=self.best)
+        fresh = Progress(phase=phase, step=self.step, best=self.best, micro_batch=self.micro_batch)
         self.__dict__.update(fresh.__dict__)
 
     def start_epoch(self, epoch: int) -> None:
@@ -85,7 +90,8 @@ class PhaseWork:
         labels: (N,) int64 of the training images. weights: (N,) float32, class times image weight, mean 1.
         val_labels: (M,) int64.
         first_epoch: epochs that the phases before this one could take; it keeps their shuffles apart.
-        keep_best: called with the progress when the run's best val number was just reached.
+        keep_best: called when the run's best val number was just reached.
+        average: of the weights, judged and kept in their place; None where the weights themselves are.
     """
 
     phase: Phase
@@ -100,6 +106,7 @@ class PhaseWork:
     steps_per_epoch: int
     first_epoch: int
     keep_best: Callable[[], None]
+    average: WeightAverage | None = None
 
 
 def train_phase(
@@ -131,28 +138,26 @@ def train_phase(
             step_of_phase = epoch * work.steps_per_epoch + progress.batch
             planned = schedule.learning_rate(step_of_phase, progress.plateau_scale)
             learning_rate = set_learning_rate(optimizer, planned, phase.head_factor)
-            _seed_dropout(settings.seed * 1_000_003 + progress.step, device)
             images = torch.from_numpy(indices)
             labels, weights = work.labels[images].to(device), work.weights[images].to(device)
-            mix = draw_mix(settings.augment.mixup, len(indices), seed=settings.seed, step=progress.step, device=device)
             moved = work.compute.move(inputs)
-            with work.compute.autocast():
-                logits = work.data.module(mix.blend(moved) if mix else moved)
-            loss = batch_loss(logits, labels, weights, settings.loss, mix)
-            loss = loss + weight_penalty(work.network.head, settings.model.head.l2)
+            mix = draw_mix(settings.augment, moved, seed=settings.seed, step=progress.step)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            targets = targets_of(labels, weights, mix)
+            loss, num_correct = _backward(work, progress, mix.blend(moved) if mix else moved, targets)
             gradient_norm = clip_gradients(optimizer, settings.optimizer.clip_norm)
             optimizer.step()
+            if work.average is not None:
+                work.average.update()
 
             progress.batch, progress.step = progress.batch + 1, progress.step + 1
             progress.num_seen += len(indices)
-            progress.loss_sum += loss.detach() * len(indices)
-            progress.num_correct += (logits.argmax(dim=1) == labels).sum()
+            progress.loss_sum += loss * len(indices)
+            progress.num_correct += num_correct
             if progress.step % FINITE_CHECK_STEPS == 0 or progress.batch == work.steps_per_epoch:
                 _require_finite(progress, last_finite_step, phase, learning_rate)
                 last_finite_step = progress.step
-            done = StepDone(phase.name, epoch + 1, progress.step, loss.detach(), learning_rate, gradient_norm)
+            done = StepDone(phase.name, epoch + 1, progress.step, loss, learning_rate, gradient_norm)
             if notify(observers, done):
                 _require_finite(progress, last_finite_step, phase, learning_rate)
                 checkpoint(True)
@@ -160,12 +165,12 @@ def train_phase(
             checkpoint(False)
 
         trained_seconds = time.monotonic() - started
-        record = _validate(work, progress, optimizer, observers)
+        with work.average.in_place() if work.average is not None else nullcontext():
+            record = _validate(work, progress, optimizer, observers)
+            if record["best"]:
+                work.keep_best()
         record["seconds"] = {"train": trained_seconds, "val": time.monotonic() - started - trained_seconds}
         record["images_per_second"] = (progress.num_seen - seen_before) / trained_seconds
-        record["best"] = judge_epoch(record["val"][settings.select.metric], work, progress)
-        if record["best"]:
-            work.keep_best()
         stop = notify(observers, EpochDone(record))
         progress.start_epoch(epoch + 1)
         patience_ended = phase.patience is not None and progress.waited >= phase.patience
@@ -179,6 +184,50 @@ def train_phase(
                 f"stopped after epoch {epoch + 1}: no better val {settings.select.metric} for {phase.patience} epochs"
             )
     return f"finished its {phase.epochs} epochs"
+
+
+def _backward(work: PhaseWork, progress: Progress, inputs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Give every trained parameter its gradient; return the loss of the batch and how many images are right.
+
+    Where an accelerator's memory is too small for the batch, parts of it go through the network one by one, and their
+    gradients add up to the same. Such a part is halved until it fits, and stays so small for the rest of the run.
+
+    Args:
+        inputs: (B, ...), on the device. targets: of the same images.
+
+    Raises:
+        ResourceError: when memory is too small for a single image.
+    """
+    while True:
+        size = progress.micro_batch or work.recipe.execution.micro_batch or len(inputs)
+        try:
+            return _backward_in_parts(work, progress.step, inputs, targets, size)
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise _no_room(work.compute.device) from error
+            progress.micro_batch = min(size, len(inputs)) // 2
+            told = (size, progress.micro_batch, len(inputs))
+        log.warning("Memory ran out for %d images at once: %d go at once from now on, in batches of %d.", *told)
+        work.network.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+
+
+def _backward_in_parts(
+    work: PhaseWork, step: int, inputs: Tensor, targets: Targets, size: int
+) -> tuple[Tensor, Tensor]:
+    _seed_dropout(work.recipe.seed * 1_000_003 + step, work.compute.device)
+    losses, num_correct = [], []
+    for start in range(0, len(inputs), size):
+        part = targets.part(start, start + size)
+        with work.compute.autocast():
+            logits = work.data.module(inputs[start : start + size])
+        loss = batch_loss(logits, part, work.recipe.loss, len(inputs))
+        if start == 0:
+            loss = loss + weight_penalty(work.network.head, work.recipe.model.head.l2)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+        num_correct.append((logits.argmax(dim=1) == part.labels).sum())
+    return sum(losses[1:], losses[0]), sum(num_correct[1:], num_correct[0])
 
 
 def _seed_dropout(seed: int, device: str) -> None:
@@ -196,7 +245,7 @@ def _seed_dropout(seed: int, device: str) -> None:
 def _validate(
     work: PhaseWork, progress: Progress, optimizer: torch.optim.Optimizer, observers: Sequence[Observer]
 ) -> dict[str, Any]:
-    """Return the epoch's record, with val numbers from the same code as the final verdict."""
+    """Judge the epoch and return its record, with val numbers from the same code as the final verdict."""
     num_val, done = len(work.val_labels), 0
 
     def watched() -> Batches:
@@ -210,6 +259,7 @@ def _validate(
     work.network.eval()
     logits = predict_logits(in_torch(work.data.module, work.compute), watched(), num_val)
     probs = softmax(logits)
+    val = all_metrics(probs, work.val_labels)
     return {
         "kind": "epoch",
         "phase": work.phase.name,
@@ -219,9 +269,10 @@ def _validate(
             "loss": float(progress.loss_sum) / progress.num_seen,
             "accuracy": int(progress.num_correct) / progress.num_seen,
         },
-        "val": all_metrics(probs, work.val_labels),
+        "val": val,
+        "best": judge_epoch(val[work.recipe.select.metric], work, progress),
         "val_per_class": dict(zip(work.classes, recall_per_class(probs, work.val_labels), strict=True)),
-        "learning_rate": {str(group["part"]): group["lr"] for group in optimizer.param_groups},
+        "learning_rate": largest_rates(optimizer),
     }
 
 
@@ -241,6 +292,14 @@ def judge_epoch(value: float | None, work: PhaseWork, progress: Progress) -> boo
     where = {"phase": work.phase.name, "epoch": progress.epoch + 1, "step": progress.step}
     progress.best = {**where, "value": value, "metric": work.recipe.select.metric}
     return True
+
+
+def _no_room(device: str) -> ResourceError:
+    return ResourceError(
+        found=f"the memory of {device} is too small for one image through the network and back.",
+        expected="room for one image at least.",
+        fix="lower images.size, train fewer layers, or choose a smaller backbone.",
+    )
 
 
 def _require_finite(progress: Progress, last_finite_step: int, phase: Phase, learning_rate: dict[str, float]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,21 +12,48 @@ from fitwell.recipe.schema import Loss
 from fitwell.training.mixing import Mix
 
 
-def batch_loss(logits: Tensor, labels: Tensor, weights: Tensor, settings: Loss, mix: Mix | None) -> Tensor:
-    """Return the mean over the batch of weight times loss, a scalar; of a blend, that of each image times its share.
-
-    The sum is divided by B and not by the batch's own sum of weights: so the expected gradient is that of the
-    weighted loss over all images, whichever classes a batch happens to hold.
+@dataclass(frozen=True)
+class Targets:
+    """What the images of a batch should be recognised as.
 
     Args:
-        logits: (B, C). labels: (B,) in [0, C). weights: (B,), mean 1 over the training images. The labels and the
-            weights are those before `mix` blended the images.
+        labels: (B,) in [0, C). weights: (B,), mean 1 over the training images.
+        share: of the image itself in what it became. others, other_weights: (B,) of what it was joined with.
     """
-    own = torch.dot(image_losses(logits, labels, settings), weights) / len(labels)
+
+    labels: Tensor
+    weights: Tensor
+    share: float = 1.0
+    others: Tensor | None = None
+    other_weights: Tensor | None = None
+
+    def part(self, start: int, end: int) -> Targets:
+        """Return those of the images from `start` up to, not including, `end`."""
+        parts = (None if values is None else values[start:end] for values in (self.others, self.other_weights))
+        return Targets(self.labels[start:end], self.weights[start:end], self.share, *parts)
+
+
+def targets_of(labels: Tensor, weights: Tensor, mix: Mix | None) -> Targets:
+    """Return the targets of a batch that was joined as `mix` says."""
     if mix is None:
-        return own
-    other = image_losses(logits, labels[mix.partners], settings)
-    return mix.share * own + (1 - mix.share) * torch.dot(other, weights[mix.partners]) / len(labels)
+        return Targets(labels, weights)
+    return Targets(labels, weights, mix.share, labels[mix.partners], weights[mix.partners])
+
+
+def batch_loss(logits: Tensor, targets: Targets, settings: Loss, batch_size: int) -> Tensor:
+    """Return the sum of weight times loss over `batch_size`, a scalar; of a blend, that of each image by its share.
+
+    The sum is divided by the batch and not by its own sum of weights: so the expected gradient is that of the weighted
+    loss over all images, whichever classes a batch happens to hold.
+
+    Args:
+        logits: (B, C) of a batch, or of a part of it: the parts' losses add up to that of the batch.
+    """
+    own = torch.dot(image_losses(logits, targets.labels, settings), targets.weights)
+    if targets.others is None or targets.other_weights is None:
+        return own / batch_size
+    other = torch.dot(image_losses(logits, targets.others, settings), targets.other_weights)
+    return (targets.share * own + (1 - targets.share) * other) / batch_size
 
 
 def image_losses(logits: Tensor, labels: Tensor, settings: Loss) -> Tensor:

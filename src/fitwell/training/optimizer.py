@@ -1,43 +1,73 @@
-"""Parameter groups and the optimizer."""
+"""Parameter groups, the optimizer, and what of it outlives a phase."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Iterator
+from typing import Any
 
+import torch
+from timm.optim.lion import Lion
+from torch import Tensor, nn
+
+from fitwell.model.freeze import parameters_by_stage
 from fitwell.model.network import Network
 from fitwell.recipe.schema import Optimizer
 
 SMALL = 1e-6  # beside a norm of gradients; keeps the quotient finite
 
 
-def build_optimizer(network: Network, settings: Optimizer) -> torch.optim.AdamW:
-    """Return AdamW over what trains in `network`, in up to four groups.
+def build_optimizer(network: Network, settings: Optimizer) -> torch.optim.Optimizer:
+    """Return the optimizer over what trains in `network`.
 
-    The groups are head and backbone, each with and without weight decay: biases and norm scales, which have
-    fewer than two dimensions, are not decayed.
+    Its groups are the head and, where stages learn at rates of their own, each stage of the backbone, else all of it:
+    each with and without weight decay, because biases and norm scales, which have fewer than two dimensions, are not
+    decayed. A group's `factor` is the share of the learning rate that it takes.
     """
     groups = []
-    for part, module in (("head", network.head), ("backbone", network.backbone)):
-        trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for part, factor, parameters in _parts(network, settings.layer_decay):
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
         for decay in (settings.weight_decay, 0.0):
             chosen = [parameter for parameter in trainable if (parameter.ndim >= 2) == (decay > 0)]
             if settings.weight_decay == 0.0:
                 chosen, trainable = trainable, []
             if chosen:
-                groups.append({"params": chosen, "weight_decay": decay, "part": part})
+                groups.append({"params": chosen, "weight_decay": decay, "part": part, "factor": factor})
+    # The loop sets the rate of every step.
+    if settings.kind == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    if settings.kind == "lion":
+        return Lion(groups, lr=0.0)
     # Fused: one call for a group instead of a dozen for each parameter. It reads weights, gradients and moments in the
-    # order of memory, so their layout must not change while the optimizer lives. The loop sets the rate of every step.
+    # order of memory, so their layout must not change while the optimizer lives.
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
+
+
+def _parts(network: Network, layer_decay: float) -> Iterator[tuple[str, float, list[nn.Parameter]]]:
+    """Yield a name, a share of the learning rate and parameters; the last stage learns `layer_decay` times as fast as
+    the head, the one before it so many times as fast as the last."""
+    yield "head", 1.0, list(network.head.parameters())
+    if layer_decay == 1.0:
+        yield "backbone", 1.0, list(network.backbone.parameters())
+        return
+    for distance, parameters in enumerate(reversed(parameters_by_stage(network)), start=1):
+        yield "backbone", layer_decay**distance, parameters
 
 
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, learning_rate: float, head_factor: float = 1.0
 ) -> dict[str, float]:
-    """Give the backbone `learning_rate` and the head so many times that; return each part's, for the records."""
+    """Give the head `head_factor` times `learning_rate`, and every group its share; return each part's largest."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate * (head_factor if group["part"] == "head" else 1.0)
-    return {str(group["part"]): group["lr"] for group in optimizer.param_groups}
+        group["lr"] = learning_rate * group["factor"] * (head_factor if group["part"] == "head" else 1.0)
+    return largest_rates(optimizer)
+
+
+def largest_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return the largest learning rate in the head and in the backbone, for the records."""
+    largest: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        largest[group["part"]] = max(group["lr"], largest.get(group["part"], 0.0))
+    return largest
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
@@ -51,3 +81,22 @@ def clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float | None) ->
         for gradient in gradients:
             gradient.mul_(factor)
     return norm
+
+
+def moments_of(optimizer: torch.optim.Optimizer, network: Network) -> dict[str, dict[str, Any]]:
+    """Return what the optimizer remembers of each parameter, by its name."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    return {names[id(parameter)]: state for parameter, state in optimizer.state.items()}
+
+
+def give_moments(optimizer: torch.optim.Optimizer, network: Network, moments: dict[str, dict[str, Any]]) -> None:
+    """Let `optimizer` go on with `moments`; a parameter that has none begins anew."""
+    content = optimizer.state_dict()
+    parameters = dict(network.named_parameters())
+    places = {
+        id(parameter): place
+        for ours, group in zip(optimizer.param_groups, content["param_groups"], strict=True)
+        for parameter, place in zip(ours["params"], group["params"], strict=True)
+    }
+    wanted = {places[id(parameters[name])]: state for name, state in moments.items() if id(parameters[name]) in places}
+    optimizer.load_state_dict({**content, "state": wanted})

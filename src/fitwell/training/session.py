@@ -29,12 +29,13 @@ from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
 from fitwell.run_folder import RunFolder
+from fitwell.training.averaging import WeightAverage
 from fitwell.training.cache_plan import PLANNED_SHARE, CachePlan, freeze, open_store, plan_cache
 from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
 from fitwell.training.history import forget_after, recording_history, recording_tensorboard
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, StopAsked, notify
-from fitwell.training.optimizer import build_optimizer
+from fitwell.training.optimizer import build_optimizer, give_moments, moments_of
 from fitwell.training.phase_data import (
     Frozen,
     PhaseData,
@@ -111,14 +112,15 @@ class _Session:
         forget_after(run, self.progress.step)
         self._best_weights: dict[str, Tensor] | None = load_best(run) if self.progress.best else None
         self._best_is_saved = True
-        self._optimizer_state = None
+        self._moments: dict[str, dict[str, Any]] = {}
+        self._average_state: dict[str, Any] | None = None
         self._frozen: Frozen | None = None
         self._resident: ResidentImages | None = None
         if checkpoint is None:
             self._begin_with_prior()
         else:
             self.network.load_state_dict(checkpoint["network"])
-            self._optimizer_state = checkpoint["optimizer"]
+            self._moments, self._average_state = checkpoint["moments"], checkpoint["average"]
         self.compute.move_module(self.network)
         self._data = self._run_data()
 
@@ -131,21 +133,23 @@ class _Session:
         prepare_to_train(self.network, phase)
         fixed = absorb_norms(self.network, int(self.recipe.images.size)) if phase.batch_norm == "fixed" else []
         optimizer = build_optimizer(self.network, self.recipe.optimizer)
-        if self._optimizer_state is not None:
-            optimizer.load_state_dict(self._optimizer_state)
-            self._optimizer_state = None
+        give_moments(optimizer, self.network, self._moments)
+        average = self._build_average()
         data = self._data.each_once() if phase.learning_rate == "search" else self._data
         steps_per_epoch = len(data.train_order(0))
         total, trained = count_parameters(self.network)
         trains = f"{trained:,} of {total:,} parameters"
         notify(self.observers, PhaseStarted(phase.name, trains, int(phase.epochs), steps_per_epoch, self.progress.step))
         batches = self._phase_data(phase, data)
-        work = self._work(phase, index, replace(batches, module=without_norms(batches.module, fixed)), steps_per_epoch)
+        batches = replace(batches, module=without_norms(batches.module, fixed))
+        work = replace(self._work(phase, index, batches, steps_per_epoch), average=average)
 
         def checkpoint(now: bool) -> None:
             due = time.monotonic() - self._last_checkpoint >= self._checkpoint_seconds
             if (now or due) and self.progress.is_finite():
-                self._save(optimizer.state_dict())
+                self._moments = moments_of(optimizer, self.network)
+                self._average_state = average.state() if average is not None else None
+                self._save()
 
         try:
             reason = (
@@ -159,10 +163,20 @@ class _Session:
         except (DataError, ResourceError):
             checkpoint(True)
             raise
+        self._moments, self._average_state = moments_of(optimizer, self.network), None
         if reason is not None and self._best_weights is not None:
             self.network.load_state_dict(self._best_weights)
             self.compute.move_module(self.network)
         return reason
+
+    def _build_average(self) -> WeightAverage | None:
+        decay = self.recipe.averaging.ema
+        if decay == 0:
+            return None
+        average = WeightAverage(self.network, decay)
+        if self._average_state is not None:
+            average.load(self._average_state)
+        return average
 
     def _start_phase(self, index: int) -> None:
         self.progress.start_phase(index)
@@ -170,7 +184,16 @@ class _Session:
             torch.manual_seed(self.recipe.seed)
             draw_head(self.network.head, self.recipe.model.head)
             self._begin_with_prior()
-        self._save(optimizer_state=None)
+        self._forget_moments(index)
+        self._save()
+
+    def _forget_moments(self, index: int) -> None:
+        """Keep what the optimizer remembers only of weights that phase `index` does not draw or rescale anew."""
+        before, phase = self.recipe.phases[max(0, index - 1)], self.recipe.phases[index]
+        forgotten = ("head.",) if phase.head == "fresh" else ()
+        if (before.batch_norm, phase.batch_norm) == ("updated", "fixed"):
+            forgotten = (*forgotten, "backbone.")
+        self._moments = {name: state for name, state in self._moments.items() if not name.startswith(forgotten)}
 
     def _begin_with_prior(self) -> None:
         if self.recipe.model.head.bias == "prior":
@@ -185,7 +208,8 @@ class _Session:
     def finish(self) -> None:
         """Write the best weights and close the record."""
         self.progress.start_phase(len(self.recipe.phases))
-        self._save(optimizer_state=None)
+        self._moments = {}
+        self._save()
         self.run.update(
             select={"metric": self.recipe.select.metric, "best": self.progress.best},
             best_sha256=sha256_of_file(self.run.best_weights),
@@ -293,13 +317,14 @@ class _Session:
         self._best_weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         self._best_is_saved = False
 
-    def _save(self, optimizer_state: dict[str, Any] | None) -> None:
+    def _save(self) -> None:
         if not self._best_is_saved and self._best_weights is not None:
             save_best(self.run, self._best_weights)
             self._best_is_saved = True
         state = {
             "network": {name: tensor.cpu() for name, tensor in self.network.state_dict().items()},
-            "optimizer": optimizer_state,
+            "moments": self._moments,
+            "average": self._average_state,
             "progress": self.progress.record(),
             "identity": self._identity(),
         }
