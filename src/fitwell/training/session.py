@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fitwell.data.image_cache import ImageCache
 from fitwell.data.loader import ImageSource
 from fitwell.data.resident import ResidentImages
 from fitwell.data.split import read_split, split_hash
-from fitwell.errors import CheckpointError, DataError, FitwellError, ResourceError, RunStopped
+from fitwell.errors import CheckpointError, DataError, ResourceError, RunStopped
 from fitwell.files import sha256_of_file
 from fitwell.model.compute import compute_of
 from fitwell.model.fixed_norms import absorb_norms, without_norms
@@ -36,6 +36,7 @@ from fitwell.training.history import forget_after, recording_history, recording_
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, StopAsked, notify
 from fitwell.training.optimizer import build_optimizer, give_moments, moments_of
+from fitwell.training.outcome import recording_outcome
 from fitwell.training.phase_data import (
     Frozen,
     PhaseData,
@@ -71,7 +72,7 @@ def continue_run(
         run.lock(),
         stopping_on_signals() as stop,
         recording_log(run) as log_lines,
-        _recorded_outcome(run),
+        recording_outcome(run),
         ExitStack() as stack,
     ):
         session = _Session(run, checkpoint_seconds)
@@ -137,18 +138,15 @@ class _Session:
         average = self._build_average()
         data = self._data.each_once() if phase.learning_rate == "search" else self._data
         steps_per_epoch = len(data.train_order(0))
-        total, trained = count_parameters(self.network)
-        trains = f"{trained:,} of {total:,} parameters"
-        notify(self.observers, PhaseStarted(phase.name, trains, int(phase.epochs), steps_per_epoch, self.progress.step))
+        self._tell_start(phase, steps_per_epoch)
         batches = self._phase_data(phase, data)
         batches = replace(batches, module=without_norms(batches.module, fixed))
-        work = replace(self._work(phase, index, batches, steps_per_epoch), average=average)
+        work = self._work(phase, index, batches, steps_per_epoch, average)
 
         def checkpoint(now: bool) -> None:
             due = time.monotonic() - self._last_checkpoint >= self._checkpoint_seconds
             if (now or due) and self.progress.is_finite():
-                self._moments = moments_of(optimizer, self.network)
-                self._average_state = average.state() if average is not None else None
+                self._remember(optimizer, average)
                 self._save()
 
         try:
@@ -157,17 +155,25 @@ class _Session:
                 if phase.learning_rate == "search"
                 else train_phase(work, self.progress, optimizer, observers=self.observers, checkpoint=checkpoint)
             )
-        except StopAsked:
+        except (StopAsked, DataError, ResourceError) as error:
             checkpoint(True)
-            return None
-        except (DataError, ResourceError):
-            checkpoint(True)
+            if isinstance(error, StopAsked):
+                return None
             raise
-        self._moments, self._average_state = moments_of(optimizer, self.network), None
+        self._remember(optimizer, average=None)
         if reason is not None and self._best_weights is not None:
             self.network.load_state_dict(self._best_weights)
             self.compute.move_module(self.network)
         return reason
+
+    def _tell_start(self, phase: Phase, steps_per_epoch: int) -> None:
+        total, trained = count_parameters(self.network)
+        trains = f"{trained:,} of {total:,} parameters"
+        notify(self.observers, PhaseStarted(phase.name, trains, int(phase.epochs), steps_per_epoch, self.progress.step))
+
+    def _remember(self, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> None:
+        self._moments = moments_of(optimizer, self.network)
+        self._average_state = average.state() if average is not None else None
 
     def _build_average(self) -> WeightAverage | None:
         decay = self.recipe.averaging.ema
@@ -297,7 +303,9 @@ class _Session:
             self.run.update(plan=plan)
         return CachePlan(**plan["cache"])
 
-    def _work(self, phase: Phase, index: int, data: PhaseData, steps_per_epoch: int) -> PhaseWork:
+    def _work(
+        self, phase: Phase, index: int, data: PhaseData, steps_per_epoch: int, average: WeightAverage | None
+    ) -> PhaseWork:
         return PhaseWork(
             phase=phase,
             recipe=self.recipe,
@@ -311,6 +319,7 @@ class _Session:
             steps_per_epoch=steps_per_epoch,
             first_epoch=sum(int(earlier.epochs) for earlier in self.recipe.phases[:index]),
             keep_best=self._keep_best,
+            average=average,
         )
 
     def _keep_best(self) -> None:
@@ -341,28 +350,6 @@ class _Session:
         }
 
 
-@contextmanager
-def _recorded_outcome(run: RunFolder) -> Iterator[None]:
-    """Keep run.json's state true, whatever happens inside."""
-    run.update(state="running", exit=None)
-    try:
-        yield
-    except RunStopped as stopped:
-        run.update(state="interrupted", exit={"code": stopped.exit_code, "reason": stopped.found})
-        raise
-    except (KeyboardInterrupt, FitwellError, MemoryError) as error:
-        code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 5)
-        run.update(state="failed", exit={"code": code, "reason": str(error) or type(error).__name__})
-        if isinstance(error, MemoryError):
-            raise _out_of_memory(run) from error
-        raise
-    except Exception as error:
-        log.exception("a bug in fitwell")
-        run.update(state="failed", exit={"code": 70, "reason": repr(error)})
-        raise
-    run.update(state="finished", exit={"code": 0, "reason": "finished"})
-
-
 def _require_same_run(found: dict[str, str], expected: dict[str, str]) -> None:
     differing = [key for key in expected if found.get(key) != expected[key]]
     if differing:
@@ -381,12 +368,4 @@ def _stopped(run: RunFolder, stop: StopRequest) -> RunStopped:
         found=f"signal {number} asked the run to stop; it stands checkpointed in {run.path}.",
         expected="training to go on until its last phase ends.",
         fix=f"continue with: fitwell resume {run.path}",
-    )
-
-
-def _out_of_memory(run: RunFolder) -> ResourceError:
-    return ResourceError(
-        found=f"memory ran out while training {run.path}.",
-        expected="room for the network, a batch and the cached activations.",
-        fix="set execution.batch_size or augment.views lower and train again.",
     )
