@@ -71,6 +71,11 @@ class RunFolder:
         return self.checkpoints / "latest.json"
 
     @property
+    def augmentation(self) -> Path:
+        """The sheet of augmented training pictures."""
+        return self.path / "augmentation.jpg"
+
+    @property
     def report_html(self) -> Path:
         return self.path / "report.html"
 

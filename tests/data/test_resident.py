@@ -65,6 +65,10 @@ def mean_difference(one, other):
         {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2},
         {"hue": 0.1},
         {"erase_probability": 0.5},
+        {"scale": (0.8, 1.25), "translate": 0.15},
+        {"perspective_probability": 0.5, "perspective_distortion": 0.3},
+        {"perspective_probability": 1.0, "perspective_distortion": 0.3, "flip": "dihedral", "rotate_degrees": 15.0},
+        {"grey_probability": 0.5},
         vars(ALL),
     ],
 )

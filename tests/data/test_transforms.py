@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from fitwell.data.transforms import Preprocessing, training_tensor
-from fitwell.data.variation import Augmentation
+from fitwell.data.variation import Augmentation, draw_variation
 from pictures import evaluation_tensor
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -200,6 +200,72 @@ def test_rotation_is_the_affine_turn_and_corners_get_the_mean_colour():
         assert difference[:, 30:66, 30:66].max() < 1e-4
     filled = training_tensor(np.array(picture), settings(size=96, fit="squash"), augmentation, 0)
     assert filled[:, 0, 0].abs().max() < 1e-6
+
+
+def test_scale_and_shift_are_the_affine_transform():
+    picture = noise(96, 96)
+    augmentation = Augmentation(rotate_degrees=20, scale=(0.85, 1.15), translate=0.15)
+    for seed in range(6):
+        draws = np.random.default_rng(seed).random(20)
+        scale, angle = 0.85 + 0.3 * draws[19], 20 * (2 * draws[4] - 1)
+        found = training_tensor(np.array(picture), settings(size=96, fit="squash", **PLAIN), augmentation, seed)
+        # About the centre: the window is shifted in the picture's own directions, then turned and scaled.
+        right, down = (0.15 * 96 * (2 * draw - 1) / scale for draw in draws[17:19])
+        cos, sin = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
+        shift = [cos * right + sin * down, -sin * right + cos * down]
+        expected = v2.functional.affine(
+            unrounded(picture), -angle, shift, scale, [0.0, 0.0], v2.InterpolationMode.BILINEAR
+        )
+        inner = (found - expected).abs()[:, 40:56, 40:56]
+        assert inner.max() < (1e-3 if scale > 1 else 0.2)  # what is made smaller is smoothed first
+        assert inner.mean() < 0.03
+
+
+def test_perspective_is_torchvisions_with_corners_moved_inwards():
+    picture = noise(96, 96)
+    augmentation = Augmentation(perspective_probability=1.0, perspective_distortion=0.4)
+    corners = [[0.0, 0.0], [96.0, 0.0], [96.0, 96.0], [0.0, 96.0]]
+    for seed in range(6):
+        found = training_tensor(np.array(picture), settings(size=96, fit="squash", **PLAIN), augmentation, seed)
+        inwards = 0.4 / 2 * 96 * np.random.default_rng(seed).random(30)[22:].reshape(4, 2)
+        assert 0 <= inwards.min() < inwards.max() <= 0.4 * 48
+        shown = np.array(corners) + np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * inwards
+        expected = v2.functional.perspective(unrounded(picture), corners, shown.tolist(), v2.InterpolationMode.BILINEAR)
+        assert (found - expected).abs()[:, 30:66, 30:66].max() < 1e-3
+
+
+def test_perspective_comes_as_often_as_asked():
+    augmentation = Augmentation(perspective_probability=0.3, perspective_distortion=0.2)
+    drawn = [draw_variation((96, 96), 96, "crop", augmentation, seed).perspective for seed in range(400)]
+    assert np.mean([each is not None for each in drawn]) == pytest.approx(0.3, abs=0.07)
+
+
+def test_grey_comes_as_often_as_asked_and_is_torchvisions():
+    picture = noise(32, 32)
+    expected = v2.functional.rgb_to_grayscale(unrounded(picture), num_output_channels=3)
+    greys = 0
+    for seed in range(200):
+        found = training_tensor(np.array(picture), settings(**PLAIN), Augmentation(grey_probability=0.1), seed)
+        if bool((found[0] - found[1]).abs().max() < 1e-5):
+            greys += 1
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    assert greys == pytest.approx(20, abs=12)
+
+
+@pytest.mark.parametrize("policy", ["rand", "trivial"])
+def test_a_policy_varies_by_the_seed_alone(policy):
+    picture = np.array(noise(48, 48))
+
+    def varied(seed):
+        return training_tensor(picture, settings(), Augmentation(policy=policy), seed)
+
+    torch.manual_seed(1)
+    first, state = varied(7), torch.random.get_rng_state()
+    torch.manual_seed(2)
+    assert varied(7).equal(first)
+    torch.manual_seed(1)
+    assert torch.random.get_rng_state().equal(state)  # nobody else's random numbers are used up
+    assert len({varied(seed).sum().item() for seed in range(20)}) > 10
 
 
 def test_a_turned_picture_is_shrunk_without_aliasing():

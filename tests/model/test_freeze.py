@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fitwell.errors import RecipeError
-from fitwell.model.freeze import prepare_to_train, set_trainable
+from fitwell.model.freeze import num_stages_of, prepare_to_train, set_trainable
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Last, Phase, Stages
 from fitwell.recipe.schema import Head
@@ -114,3 +114,8 @@ def test_fixed_norms_keep_their_statistics_while_their_scale_trains():
     prepare_to_train(network, Phase(name="a", train="all", epochs=1, learning_rate=1e-3))
     network.train()(torch.randn(2, 3, 32, 32))
     assert not torch.equal(network.backbone.bn1.running_mean, before)
+
+
+@pytest.mark.parametrize(("backbone", "stages"), [("resnet18", 5), ("tf_efficientnet_lite0", 8)])
+def test_stages_are_counted_with_the_stem(backbone, stages):
+    assert num_stages_of(backbone) == stages

@@ -53,7 +53,8 @@ def test_valid_values_give_a_recipe_and_no_mistake():
         (
             {"phases": [{**PHASE, "train": {"lst": 3}}]},
             "phases.head.train is {lst: 3}",
-            "head or all, or {last: a whole number, at least 1}, or {stages: a whole number, at least 1}",
+            "head or all, or {last: a whole number, at least 1}, or {stages: a whole number, at least 1}, "
+            "or {gradual: {every: a whole number, at least 1}}",
             "last",
         ),
         (

@@ -74,3 +74,37 @@ def test_a_schedule_is_one_that_can_be_drawn(change: dict[str, Any], message: st
 @pytest.mark.parametrize(("image_size", "smaller"), [(None, False), (224, False), (160, True)])
 def test_pictures_are_smaller_only_below_the_recipes_size(image_size: int | None, smaller: bool):
     assert Phase(**PHASE, image_size=image_size).sees_smaller(224) is smaller
+
+
+def gradual(**changes: Any) -> Phase:
+    return Phase.model_validate({**PHASE, "train": {"gradual": {"every": 2, "stages": 1}}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "stages", "expected"),
+    [
+        (7, 1, [("head", 2), (1, 2), (2, 2), (3, 1)]),
+        (6, 1, [("head", 2), (1, 2), (2, 2)]),
+        (12, 2, [("head", 2), (2, 2), (4, 2), (5, 6)]),  # all five stages are free, and go on
+        (2, 1, [("head", 2)]),
+    ],
+)
+def test_a_gradual_phase_frees_stage_after_stage(epochs: int, stages: int, expected: list[tuple[Any, int]]):
+    steps = gradual(epochs=epochs, train={"gradual": {"every": 2, "stages": stages}}).steps(num_stages=5)
+    found = [(step.train.stages if isinstance(step.train, Stages) else step.train, step.epochs) for step in steps]
+    assert found == expected
+    assert [step.name for step in steps] == [f"head-{number}" for number in range(1, len(steps) + 1)]
+
+
+def test_only_the_first_step_warms_up_and_draws_the_head():
+    steps = gradual(epochs=6, warmup_epochs=1, head="fresh").steps(num_stages=5)
+    assert [(step.warmup_epochs, step.head) for step in steps] == [(1, "fresh"), (0, "kept"), (0, "kept")]
+
+
+def test_the_first_step_must_outlast_the_warmup():
+    with pytest.raises(ValidationError, match=r"less than train\.gradual\.every \(2\)"):
+        gradual(epochs=9, warmup_epochs=2)
+
+
+def test_another_phase_is_its_own_only_step():
+    assert Phase(**PHASE).steps(num_stages=5) == (Phase(**PHASE),)

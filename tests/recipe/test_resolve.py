@@ -2,8 +2,8 @@
 
 import pytest
 
-from fitwell.recipe.phase import Phase
-from fitwell.recipe.resolve import DataFacts, choose_weights, is_augmented, most_epochs, resolve_recipe
+from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.resolve import BackboneFacts, DataFacts, choose_weights, is_augmented, most_epochs, resolve_recipe
 from fitwell.recipe.schema import Augment, Balance, Color, Erase, Execution, Images, Model, Recipe, Select
 
 PLAIN = Augment(rotate_degrees=0, flip="none", crop_area=(1.0, 1.0), color=Color())
@@ -14,7 +14,7 @@ def facts(counts: dict[str, int]) -> DataFacts:
 
 
 def resolve(recipe: Recipe, data: DataFacts) -> Recipe:
-    return resolve_recipe(recipe, data, lambda name: 224)
+    return resolve_recipe(recipe, data, BackboneFacts(lambda name: 224, lambda name: 5))
 
 
 def reason(recipe: Recipe, key: str) -> str:
@@ -69,7 +69,7 @@ def test_what_was_asked_for_is_untouched_and_not_listed():
     def refuse(name: str) -> int:
         raise LookupError(name)
 
-    assert resolve_recipe(asked, facts({"a": 90, "b": 10}), refuse) == asked
+    assert resolve_recipe(asked, facts({"a": 90, "b": 10}), BackboneFacts(refuse, refuse)) == asked
 
 
 def test_resolving_twice_changes_nothing_more():
@@ -170,3 +170,15 @@ def test_each_variation_counts_as_augmentation(change: dict[str, object]):
 def test_a_backbone_takes_its_weights_from_its_wheel_where_that_is_installed(monkeypatch, installed, expected):
     monkeypatch.setattr("fitwell.recipe.resolve.find_spec", lambda name: object() if installed else None)
     assert choose_weights("tf_efficientnet_lite1")[0] == expected
+
+
+def test_a_gradual_phase_becomes_a_phase_for_each_step():
+    gradual = Phase.model_validate(
+        {"name": "tune", "train": {"gradual": {"every": 2}}, "epochs": 20, "learning_rate": 1e-3}
+    )
+    last = Phase(name="last", train="all", epochs=1, learning_rate=1e-5)
+    recipe = resolve(Recipe(phases=(gradual, last)), facts({"a": 100, "b": 100}))
+    assert [phase.name for phase in recipe.phases] == [*(f"tune-{step}" for step in range(1, 7)), "last"]
+    assert recipe.phases[0].train == "head"
+    assert [phase.train for phase in recipe.phases[1:6]] == [Stages(stages=count) for count in range(1, 6)]
+    assert reason(recipe, "phases.tune.train").startswith("tf_efficientnet_lite0 has 5 stages")

@@ -1,6 +1,6 @@
 from fitwell.data.transforms import Preprocessing
 from fitwell.data.variation import Augmentation
-from fitwell.recipe.schema import Augment, Color, Erase, Images
+from fitwell.recipe.schema import Augment, Color, Erase, Images, Perspective
 from fitwell.training.pictures import augmentation_of, preprocessing_of, resident_bytes
 from pictures import tiny_recipe
 
@@ -15,10 +15,22 @@ def test_the_preprocessing_is_that_of_the_recipe_and_the_backbone():
 def test_every_variation_of_the_recipe_arrives():
     color = Color(brightness=0.1, contrast=0.2, saturation=0.3, hue=0.4)
     erase = Erase(probability=0.6, area=(0.1, 0.3))
-    recipe = tiny_recipe(
-        augment=Augment(rotate_degrees=7, flip="both", crop_area=(0.5, 0.9), color=color, erase=erase, views=1)
+    asked = {"rotate_degrees": 7.0, "flip": "both", "crop_area": (0.5, 0.9), "scale": (0.8, 1.2), "translate": 0.15}
+    perspective = Perspective(probability=0.3, distortion=0.25)
+    augment = Augment(**asked, color=color, erase=erase, perspective=perspective, grey=0.05, policy="rand", views=1)
+    assert augmentation_of(tiny_recipe(augment=augment)) == Augmentation(
+        **asked,
+        brightness=0.1,
+        contrast=0.2,
+        saturation=0.3,
+        hue=0.4,
+        erase_probability=0.6,
+        erase_area=(0.1, 0.3),
+        perspective_probability=0.3,
+        perspective_distortion=0.25,
+        grey_probability=0.05,
+        policy="rand",
     )
-    assert augmentation_of(recipe) == Augmentation(7, "both", (0.5, 0.9), 0.1, 0.2, 0.3, 0.4, 0.6, (0.1, 0.3))
 
 
 def test_resident_pictures_are_counted_at_the_size_that_the_smallest_crop_needs():

@@ -208,7 +208,7 @@ SMALL = Phase(name="small", train=Stages(stages=2), epochs=9, learning_rate=0.1,
 )
 def test_what_no_phase_trains_is_computed_once_for_every_view(phases, cache, expected):
     net = network()
-    asked = Recipe(phases=phases, augment=Augment(views=4), execution=Execution(cache=cache))
+    asked = Recipe(images=Images(size=32), phases=phases, augment=Augment(views=4), execution=Execution(cache=cache))
     found = find_extraction(net, asked, num_train=10, num_val=4)
     assert all(parameter.requires_grad for parameter in net.parameters())
     set_trainable(net, Stages(stages=1))

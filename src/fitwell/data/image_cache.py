@@ -52,7 +52,7 @@ def prepare_picture(
 
 def training_side(preprocessing: Preprocessing, augmentation: Augmentation) -> int:
     """Return the pixels of the shorter side that let the narrowest crop of a square picture keep its detail."""
-    area = max(LEAST_AREA, augmentation.crop_area[0])
+    area = max(LEAST_AREA, augmentation.crop_area[0] / max(1.0, augmentation.scale[1]) ** 2)
     return math.ceil(preprocessing.size / math.sqrt(area * MIN_ASPECT))
 
 

@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -67,11 +69,8 @@ def vary(pictures: Sequence[Tensor], drawn: Sequence[Variation], preprocessing: 
     canvas = torch.zeros(len(pictures), 3, *_largest(pictures), device=device)
     for place, picture in zip(canvas, pictures, strict=True):
         place[:, : picture.shape[1], : picture.shape[2]] = picture - fill[0]  # beyond it grid_sample sees zeros
-    to_source = torch.tensor(
-        [_to_source(each, canvas.shape[3], canvas.shape[2]) for each in drawn], dtype=torch.float32, device=device
-    )
-    fine = OVERSAMPLING * size
-    grid = F.affine_grid(to_source, [len(pictures), 3, fine, fine], align_corners=False)
+    maps = np.stack([_to_source(each, canvas.shape[3], canvas.shape[2]) for each in drawn])
+    grid = _places(torch.tensor(maps, dtype=torch.float32, device=device), OVERSAMPLING * size)
     levels = F.avg_pool2d(F.grid_sample(canvas, grid, align_corners=False), OVERSAMPLING) + fill
     levels = _recolor(levels, drawn)
     levels = (levels - fill) / (255 * torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1))
@@ -86,19 +85,36 @@ def _largest(pictures: Sequence[Tensor]) -> tuple[int, int]:
     return max(picture.shape[1] for picture in pictures), max(picture.shape[2] for picture in pictures)
 
 
-def _to_source(drawn: Variation, width: int, height: int) -> list[list[float]]:
-    """Return 2 x 3: from a place in the training picture to one in a canvas of `width` x `height`, both -1 to 1."""
+def _places(maps: Tensor, size: int) -> Tensor:
+    """Return (B, size, size, 2) where each pixel lies in the canvas, x and y from -1 to 1, by `maps` (B, 3, 3)."""
+    count = len(maps)
+    if bool((maps[:, 2] == torch.tensor([0.0, 0.0, 1.0], device=maps.device)).all()):
+        return F.affine_grid(maps[:, :2], [count, 3, size, size], align_corners=False)
+    steps = (2 * torch.arange(size, device=maps.device) + 1) / size - 1
+    down, across = torch.meshgrid(steps, steps, indexing="ij")
+    seen = torch.stack([across, down, torch.ones_like(across)], dim=2).view(1, -1, 3) @ maps.mT
+    return (seen[..., :2] / seen[..., 2:]).view(count, size, size, 2)
+
+
+def _to_source(drawn: Variation, width: int, height: int) -> NDArray[np.float64]:
+    """Return (3, 3): from a place in the training picture to one in a canvas of `width` x `height`, both -1 to 1."""
     window = drawn.window
-    cos, sin = math.cos(window.radians), math.sin(window.radians)
-    across = -window.width / 2 if drawn.is_mirrored else window.width / 2
-    down = -window.height / 2 if drawn.is_inverted else window.height / 2
-    x, y = [cos * across, -sin * down], [sin * across, cos * down]
+    flip = np.diag([-1.0 if drawn.is_mirrored else 1.0, -1.0 if drawn.is_inverted else 1.0, 1.0])
     if drawn.is_swapped:
-        x, y = x[::-1], y[::-1]
-    return [
-        [*(2 * value / width for value in x), 2 * window.center_x / width - 1],
-        [*(2 * value / height for value in y), 2 * window.center_y / height - 1],
-    ]
+        flip = flip[:, [1, 0, 2]]
+    cos, sin = math.cos(window.radians), math.sin(window.radians)
+    turn = np.array(
+        [
+            [cos * window.width / width, -sin * window.height / width, 2 * window.center_x / width - 1],
+            [sin * window.width / height, cos * window.height / height, 2 * window.center_y / height - 1],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+    if drawn.perspective is None:
+        return np.asarray(turn @ flip)
+    halves = np.diag([0.5, 0.5, 1.0])  # the perspective is drawn for places from -1/2 to 1/2
+    perspective = np.array([*drawn.perspective, 1.0]).reshape(3, 3)
+    return np.asarray(turn @ np.linalg.inv(halves) @ perspective @ halves @ flip)
 
 
 def _recolor(levels: Tensor, drawn: Sequence[Variation]) -> Tensor:

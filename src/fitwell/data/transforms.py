@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fitwell.data.preview import CropPlan
-from fitwell.data.variation import Augmentation, Variation, Window, draw_variation
+from fitwell.data.variation import CORNERS, Augmentation, Variation, draw_variation
 
+Floats = NDArray[np.float64]
 GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue; ITU-R BT.601
-VARIATION_VERSION = 3  # of the pictures that a seed gives; kept activations of another version are not used
+VARIATION_VERSION = 4  # of the pictures that a seed gives; kept activations of another version are not used
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,21 @@ def training_tensor(
 ) -> Tensor:
     """Return a variation of the picture (H, W, 3) as (3, size, size) float32, normalised; in `out`, if that is given.
 
-    In order: crop and rotation in one step (corners from beyond the picture get the mean colour), flip, brightness,
-    contrast, saturation, hue, normalisation, erasing. The same seed gives the same bits.
+    In order: crop, shift, scale, rotation and perspective in one step (what lies beyond the picture gets the mean
+    colour), the policy, flip, brightness, contrast, saturation, hue, normalisation, erasing. The same seed gives the
+    same bits.
     """
     drawn = draw_variation(
         (pixels.shape[1], pixels.shape[0]), preprocessing.size, preprocessing.fit, augmentation, seed
     )
     flips = [axis for axis, holds in ((1, drawn.is_inverted), (2, drawn.is_mirrored)) if holds]
     picture = torch.empty(3, preprocessing.size, preprocessing.size) if out is None else out
-    levels = _cut(pixels, drawn.window, preprocessing).flip(flips)
+    levels = _cut(pixels, drawn, preprocessing)
+    if augmentation.policy != "none":
+        levels = _apply_policy(levels, augmentation.policy, preprocessing, seed)
+    levels = levels.flip(flips)
     picture.copy_(levels.mT if drawn.is_swapped else levels)
-    _recolor(picture, augmentation, drawn)
+    _recolor(picture, drawn)
     for plane, mean, std in zip(picture, preprocessing.mean, preprocessing.std, strict=True):
         plane.mul_(1 / (255 * std)).sub_(mean / std)
     if drawn.erased is not None:
@@ -87,17 +92,33 @@ def training_tensor(
     return picture
 
 
-def _cut(pixels: NDArray[np.uint8], window: Window, preprocessing: Preprocessing) -> Tensor:
+def _apply_policy(levels: Tensor, policy: str, preprocessing: Preprocessing, seed: int) -> Tensor:
+    """Return (3, H, W) uint8 after torchvision's RandAugment or TrivialAugment, as `seed` alone decides.
+
+    Source: Cubuk et al. 2020, arXiv:1909.13719; Müller & Hutter 2021, arXiv:2103.10158.
+    """
+    from torchvision.transforms import v2
+
+    change = {"rand": v2.RandAugment, "trivial": v2.TrivialAugmentWide}[policy](fill=list(_mean_color(preprocessing)))
+    before = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed % 2**63)
+    try:
+        changed: Tensor = change(levels.round().clamp(0, 255).to(torch.uint8))
+        return changed
+    finally:
+        torch.default_generator.set_state(before)
+
+
+def _cut(pixels: NDArray[np.uint8], drawn: Variation, preprocessing: Preprocessing) -> Tensor:
     """Return the window as (3, size, size), levels from 0 to 255: uint8, or float32 when turned or filled up.
 
     An upright window begins and ends between two pixels. A turned one is exact: a resize shrinks what is about it to
     the final scale without aliasing, and the turn resamples at scale 1.
     """
-    size, height, width = preprocessing.size, pixels.shape[0], pixels.shape[1]
-    cos, sin = abs(math.cos(window.radians)), abs(math.sin(window.radians))
-    left, right = _whole_pixels(window.center_x, (window.width * cos + window.height * sin) / 2)
-    top, bottom = _whole_pixels(window.center_y, (window.width * sin + window.height * cos) / 2)
-    if window.radians == 0 and min(left, top) >= 0 and right <= width and bottom <= height:
+    window, size, height, width = drawn.window, preprocessing.size, pixels.shape[0], pixels.shape[1]
+    left, top, right, bottom = _reach(drawn)
+    is_upright = window.radians == 0 and drawn.perspective is None
+    if is_upright and min(left, top) >= 0 and right <= width and bottom <= height:
         return _planes(resized(pixels[top:bottom, left:right], size, size, preprocessing.interpolation))
     left, top, right, bottom = max(0, left - 1), max(0, top - 1), min(width, right + 1), min(height, bottom + 1)
     scale = min(1.0, size / math.sqrt(window.width * window.height))
@@ -105,8 +126,33 @@ def _cut(pixels: NDArray[np.uint8], window: Window, preprocessing: Preprocessing
     part = _planes(resized(pixels[top:bottom, left:right], rows, columns, preprocessing.interpolation))
     fill = 255 * torch.tensor(preprocessing.mean).view(3, 1, 1)
     part = part.to(torch.float32, memory_format=torch.contiguous_format).sub_(fill)  # beyond it grid_sample sees zeros
-    grid = _places(window, (left, top, right, bottom), size)
+    grid = _places(drawn, (left, top, right, bottom), size)
     return F.grid_sample(part[None], grid, align_corners=False)[0].add_(fill)
+
+
+def _reach(drawn: Variation) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom in pixels of what a variation shows."""
+    window, (corners_x, corners_y) = drawn.window, CORNERS.T
+    x, y = _seen(drawn, corners_x, corners_y)
+    halves = (float(x.max() - x.min()) / 2, float(y.max() - y.min()) / 2)
+    if drawn.perspective is None:
+        centers = (window.center_x, window.center_y)
+    else:
+        centers = (float(x.max() + x.min()) / 2, float(y.max() + y.min()) / 2)
+    (left, right), (top, bottom) = (_whole_pixels(*each) for each in zip(centers, halves, strict=True))
+    return left, top, right, bottom
+
+
+def _seen(drawn: Variation, across: Floats, down: Floats) -> tuple[Floats, Floats]:
+    """Return x and y in the picture of places in the training picture, from -1/2 to 1/2, before any flip."""
+    window = drawn.window
+    if drawn.perspective is not None:
+        a, b, c, d, e, f, g, h = drawn.perspective
+        depth = g * across + h * down + 1
+        across, down = (a * across + b * down + c) / depth, (d * across + e * down + f) / depth
+    cos, sin = math.cos(window.radians), math.sin(window.radians)
+    across, down = window.width * across, window.height * down
+    return window.center_x + cos * across - sin * down, window.center_y + sin * across + cos * down
 
 
 def resized(pixels: NDArray[np.uint8], height: int, width: int, interpolation: str) -> NDArray[np.uint8]:
@@ -121,19 +167,14 @@ def _planes(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _places(window: Window, box: tuple[int, int, int, int], size: int) -> Tensor:
-    """Return (1, size, size, 2) where in the box each pixel of the window lies: x and y, from -1 to 1 inside."""
-    left, top, right, bottom = box
-    cos, sin = math.cos(window.radians), math.sin(window.radians)
-    steps = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5  # shares of the window, from its centre
-    across, down = window.width * steps, window.height * steps[:, None]
+def _places(drawn: Variation, box: tuple[int, int, int, int], size: int) -> Tensor:
+    """Return (1, size, size, 2) where in the box each pixel of the training picture lies, x and y from -1 to 1."""
+    steps = (np.arange(size) + 0.5) / size - 0.5
+    seen = _seen(drawn, steps, steps[:, None])
     places = np.empty((1, size, size, 2), dtype=np.float32)
-    for axis, low, high, center, x, y in (
-        (0, left, right, window.center_x, cos * across, -sin * down),
-        (1, top, bottom, window.center_y, sin * across, cos * down),
-    ):
+    for axis, (values, low, high) in enumerate(zip(seen, box[:2], box[2:], strict=True)):
         half = (high - low) / 2
-        np.add((x + (center - low)) / half - 1, y / half, out=places[..., axis])
+        np.divide(values - (low + half), half, out=places[..., axis], casting="same_kind")
     return torch.from_numpy(places)
 
 
@@ -143,14 +184,14 @@ def _whole_pixels(center: float, reach: float) -> tuple[int, int]:
     return low, max(low + 1, round(center + reach))
 
 
-def _recolor(levels: Tensor, augmentation: Augmentation, drawn: Variation) -> None:
+def _recolor(levels: Tensor, drawn: Variation) -> None:
     """Change (3, H, W) float32 from 0 to 255 in place."""
-    if augmentation.brightness > 0:
+    if drawn.brightness != 1:
         levels.mul_(drawn.brightness).clamp_(0, 255)
-    if augmentation.contrast > 0:
+    if drawn.contrast != 1:
         mean = float(np.dot(GREY, levels.numpy().reshape(3, -1).mean(axis=1)))
         levels.mul_(drawn.contrast).add_((1 - drawn.contrast) * mean).clamp_(0, 255)
-    if augmentation.saturation > 0:
+    if drawn.saturation != 1:
         grey = GREY[0] * levels[0] + GREY[1] * levels[1] + GREY[2] * levels[2]
         levels.mul_(drawn.saturation).add_(grey.mul_(1 - drawn.saturation)).clamp_(0, 255)
     if drawn.hue_turn != 0:

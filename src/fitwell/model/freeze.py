@@ -8,10 +8,11 @@ from timm.models._manipulate import group_with_matcher
 from torch import nn
 
 from fitwell.errors import RecipeError
-from fitwell.model.network import Network, leaf_layers
-from fitwell.recipe.phase import Last, Phase, Stages
+from fitwell.model.network import Network, build_network, create_backbone, leaf_layers
+from fitwell.recipe.phase import Gradual, Last, Phase, Stages
+from fitwell.recipe.schema import Head
 
-FreezeLevel = str | Last | Stages
+FreezeLevel = str | Last | Stages | Gradual
 
 
 def prepare_to_train(network: Network, phase: Phase) -> None:
@@ -47,6 +48,8 @@ def set_trainable(network: Network, level: FreezeLevel) -> None:
         _free_last_layers(network, level.last)
     elif isinstance(level, Stages):
         _free_last_stages(network, level.stages)
+    elif level != "head":
+        raise ValueError(f"the freeze level is {level!r}; expected a resolved recipe.")
 
 
 def _free_last_layers(network: Network, count: int) -> None:
@@ -73,6 +76,15 @@ def _free_last_stages(network: Network, count: int) -> None:
     for parameters in stages[-count:]:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def num_stages_of(backbone: str) -> int:
+    """Return how many stages the timm model `backbone` has, its stem included.
+
+    Raises:
+        UsageError: when timm has no such model.
+    """
+    return len(parameters_by_stage(build_network(create_backbone(backbone), 2, Head())))
 
 
 def parameters_by_stage(network: Network) -> list[list[nn.Parameter]]:

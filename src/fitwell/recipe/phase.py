@@ -23,11 +23,24 @@ class Stages(Section):
     stages: Count
 
 
+class Steps(Section):
+    """How a backbone is freed step by step, from its end."""
+
+    every: Count = Field(description="epochs of each step; the first trains the head alone")
+    stages: Count = Field(1, description="how many more stages each step trains")
+
+
+class Gradual(Section):
+    """Train the head, then free so many more stages every so many epochs; each step becomes a phase of its own."""
+
+    gradual: Steps
+
+
 class Phase(Section):
     """A stretch of training with one answer to "what trains"."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    train: Literal["head", "all"] | Last | Stages
+    train: Literal["head", "all"] | Last | Stages | Gradual
     epochs: Count | Auto = Field(description="auto: fewer, the more training images there are")
     learning_rate: Positive | Literal["search"] = Field(
         description="peak, reached when warmup ends; search (only for head): many heads side by side, with rates and "
@@ -74,6 +87,15 @@ class Phase(Section):
         return self
 
     @model_validator(mode="after")
+    def _warmup_fits_into_the_first_step(self) -> Self:
+        if isinstance(self.train, Gradual) and self.warmup_epochs >= self.train.gradual.every:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs:g}; expected less than train.gradual.every "
+                f"({self.train.gradual.every}), the epochs of the first step"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _floor_lies_below_the_peak(self) -> Self:
         if self.learning_rate != "search" and self.min_learning_rate >= self.learning_rate:
             raise ValueError(
@@ -96,6 +118,29 @@ class Phase(Section):
     def head_factor(self) -> float:
         """How many times the backbone's learning rate the head's is."""
         return self.head_learning_rate / float(self.learning_rate) if self.head_learning_rate else 1.0
+
+    def steps(self, num_stages: int) -> tuple[Phase, ...]:
+        """Return the phases that a gradual one stands for, one for each step; another phase is its only step.
+
+        Each has the schedule to itself, warmup and a fresh head only the first. The last goes on to the last epoch, as
+        does the one that has freed all of the backbone's `num_stages`.
+        """
+        if not isinstance(self.train, Gradual):
+            return (self,)
+        every, stages = self.train.gradual.every, self.train.gradual.stages
+        freed = [0, *range(stages, num_stages, stages), num_stages][: -(-int(self.epochs) // every)]
+        phases = []
+        for step, count in enumerate(freed):
+            begun = step * every
+            epochs = int(self.epochs) - begun if count == freed[-1] else every
+            changes = {
+                "name": f"{self.name}-{step + 1}",
+                "epochs": epochs,
+                "train": Stages(stages=count) if count else "head",
+            }
+            later = {"warmup_epochs": 0.0, "head": "kept"} if step else {}
+            phases.append(self.model_copy(update={**changes, **later}))
+        return tuple(phases)
 
     def sees_smaller(self, size: int) -> bool:
         """Return whether training pictures are smaller than `size`: then what was kept at that size does not serve."""

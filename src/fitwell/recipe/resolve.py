@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fitwell.data.check.balance import IMBALANCE_RATIO
-from fitwell.recipe.phase import FEWEST_EPOCHS
+from fitwell.recipe.phase import FEWEST_EPOCHS, Gradual
 from fitwell.recipe.schema import Augment, Recipe, Resolution
 
 if TYPE_CHECKING:
@@ -63,20 +63,34 @@ class DataFacts:
         )
 
 
-def resolve_recipe(recipe: Recipe, data: DataFacts, input_size_of: Callable[[str], int]) -> Recipe:
+@dataclass(frozen=True)
+class BackboneFacts:
+    """What a backbone is like, by its name; each is asked only when something depends on it.
+
+    Args:
+        input_size_of: side in pixels that it was pretrained at.
+        num_stages_of: how many stages it has, its stem included.
+    """
+
+    input_size_of: Callable[[str], int]
+    num_stages_of: Callable[[str], int]
+
+
+def resolve_recipe(recipe: Recipe, data: DataFacts, backbones: BackboneFacts) -> Recipe:
     """Return `recipe` with every `auto` that the data decides replaced, and `resolved` extended by the reasons.
 
     Args:
         recipe: as asked for.
         data: the facts of the training images.
-        input_size_of: gives the side in pixels that a backbone was pretrained at; called only when an `auto` needs it.
+        backbones: the facts of any backbone.
     """
     recipe = _fill(recipe, "model", "backbone", lambda: choose_backbone())
     backbone = recipe.model.backbone
     recipe = _fill(recipe, "model", "weights", lambda: choose_weights(backbone))
-    recipe = _fill(recipe, "images", "size", lambda: choose_size(backbone, input_size_of(backbone)))
+    recipe = _fill(recipe, "images", "size", lambda: choose_size(backbone, backbones.input_size_of(backbone)))
     recipe = _fill(recipe, "images", "crop_fraction", choose_crop_fraction)
     recipe = _fill_epochs(recipe, data)
+    recipe = _take_steps(recipe, backbones)
     recipe = _fill(recipe, "augment", "views", lambda: choose_views(recipe, data))
     recipe = _fill(recipe, "balance", "class_weights", lambda: choose_class_weights(recipe, data))
     recipe = _fill(recipe, "select", "metric", lambda: choose_metric(data))
@@ -190,6 +204,11 @@ def is_augmented(augment: Augment) -> bool:
         augment.rotate_degrees
         or augment.flip != "none"
         or augment.crop_area != (1.0, 1.0)
+        or augment.scale != (1.0, 1.0)
+        or augment.translate
+        or augment.perspective.probability
+        or augment.grey
+        or augment.policy != "none"
         or color.brightness
         or color.contrast
         or color.saturation
@@ -206,6 +225,26 @@ def _fill_epochs(recipe: Recipe, data: DataFacts) -> Recipe:
         phase.model_copy(update={"epochs": used}) if phase.name in open_phases else phase for phase in recipe.phases
     )
     records = (Resolution(key=f"phases.{name}.epochs", asked="auto", used=used, reason=reason) for name in open_phases)
+    return recipe.model_copy(update={"phases": phases, "resolved": (*recipe.resolved, *records)})
+
+
+def _take_steps(recipe: Recipe, backbones: BackboneFacts) -> Recipe:
+    """Return `recipe` with a phase for each step of a gradual one; unchanged where there is none."""
+    gradual = [phase for phase in recipe.phases if isinstance(phase.train, Gradual)]
+    if not gradual:
+        return recipe
+    num_stages = backbones.num_stages_of(recipe.model.backbone)
+    steps = {phase.name: phase.steps(num_stages) for phase in recipe.phases}
+    records = (
+        Resolution(
+            key=f"phases.{phase.name}.train",
+            asked="gradual",
+            used=", ".join(step.name for step in steps[phase.name]),
+            reason=f"{recipe.model.backbone} has {num_stages} stages; each step is a phase with its own schedule.",
+        )
+        for phase in gradual
+    )
+    phases = tuple(step for phase in recipe.phases for step in steps[phase.name])
     return recipe.model_copy(update={"phases": phases, "resolved": (*recipe.resolved, *records)})
 
 

@@ -71,6 +71,13 @@ class Erase(Section):
     area: tuple[Fraction, Fraction] = (0.02, 0.15)
 
 
+class Perspective(Section):
+    """A view from the side, as torchvision's RandomPerspective."""
+
+    probability: Fraction = 0.0
+    distortion: Fraction = Field(0.2, description="up to which share of half a side each corner moves inwards")
+
+
 class Augment(Section):
     """How training images are varied. `val` and `test` never are."""
 
@@ -79,7 +86,14 @@ class Augment(Section):
         "horizontal", description="mirrored at which axes; dihedral: all eight symmetries of a square"
     )
     crop_area: tuple[Fraction, Fraction] = Field((0.7, 1.0), description="share of the area that a random crop keeps")
+    scale: tuple[Positive, Positive] = Field((1.0, 1.0), description="factors by which what is kept is made larger")
+    translate: Fraction = Field(0.0, description="largest shift, as a share of the picture's side")
+    perspective: Perspective = Perspective()
     color: Color = Color(brightness=0.2, contrast=0.2)
+    grey: Fraction = Field(0.0, description="probability of a picture without its colours")
+    policy: Literal["none", "rand", "trivial"] = Field(
+        "none", description="RandAugment or TrivialAugment, besides all else; loaded pictures only"
+    )
     erase: Erase = Erase()
     mixup: NotNegative = Field(
         0.0,
@@ -275,6 +289,15 @@ class Recipe(Section):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError(f"phases are named {names}; expected every name once")
+        return self
+
+    @model_validator(mode="after")
+    def _policies_stream(self) -> Self:
+        if self.augment.policy != "none" and self.execution.pictures == "resident":
+            raise ValueError(
+                f"augment.policy is {self.augment.policy} and execution.pictures is resident; expected pictures: "
+                "stream, because such a policy varies one picture at a time"
+            )
         return self
 
     @model_validator(mode="after")

@@ -29,12 +29,18 @@ def augmentation_of(recipe: Recipe) -> Augmentation:
         rotate_degrees=augment.rotate_degrees,
         flip=augment.flip,
         crop_area=augment.crop_area,
+        scale=augment.scale,
+        translate=augment.translate,
+        perspective_probability=augment.perspective.probability,
+        perspective_distortion=augment.perspective.distortion,
         brightness=augment.color.brightness,
         contrast=augment.color.contrast,
         saturation=augment.color.saturation,
         hue=augment.color.hue,
         erase_probability=augment.erase.probability,
         erase_area=augment.erase.area,
+        grey_probability=augment.grey,
+        policy=augment.policy,
     )
 
 

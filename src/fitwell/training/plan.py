@@ -186,6 +186,9 @@ class _Planner:
                 f"loaded for every batch: the device is {device}, and only on a CUDA device are they held"
             )
             return "stream"
+        if recipe.augment.policy != "none":
+            self.reasons["pictures"] = f"augment.policy {recipe.augment.policy} varies one picture at a time"
+            return "stream"
         needed, free = resident_bytes(recipe, num_train), torch.cuda.mem_get_info(device)[0]
         fits = needed <= RESIDENT_SHARE * free
         self.reasons["pictures"] = (

@@ -16,11 +16,11 @@ from fitwell.data.loader import epoch_batches
 from fitwell.data.split import data_fingerprint, split_hash, write_split
 from fitwell.errors import RecipeError
 from fitwell.files import appending
-from fitwell.model.freeze import prepare_to_train
+from fitwell.model.freeze import num_stages_of, prepare_to_train
 from fitwell.model.network import Network, input_size_of, require_image_size
 from fitwell.model.weights import load_network
 from fitwell.recipe.read import write_recipe
-from fitwell.recipe.resolve import DataFacts, plan_crop, plan_split, resolve_recipe
+from fitwell.recipe.resolve import BackboneFacts, DataFacts, plan_crop, plan_split, resolve_recipe
 from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder, create_run_folder, describe_environment, now
 from fitwell.training.memory import MemoryPlan, plan_memory
@@ -107,7 +107,8 @@ def _require_image_sizes(network: Network, recipe: Recipe) -> None:
 def resolve_for(images: pd.DataFrame, recipe: Recipe) -> Recipe:
     """Return the recipe with every `auto` that training `images` decide replaced."""
     counts = {str(label): int(count) for label, count in images["label"].value_counts(sort=False).items()}
-    return resolve_recipe(recipe, DataFacts(num_train=len(images), class_counts=counts), input_size_of)
+    data = DataFacts(num_train=len(images), class_counts=counts)
+    return resolve_recipe(recipe, data, BackboneFacts(input_size_of, num_stages_of))
 
 
 def create_run(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:

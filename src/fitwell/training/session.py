@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fitwell.data.contact_sheet import contact_sheet
 from fitwell.data.image_cache import ImageCache
 from fitwell.data.loader import ImageSource
 from fitwell.data.resident import ResidentImages
 from fitwell.data.split import read_split, split_hash
 from fitwell.errors import CheckpointError, DataError, ResourceError, RunStopped
-from fitwell.files import sha256_of_file
+from fitwell.files import sha256_of_file, write_atomically
 from fitwell.model.compute import compute_of
 from fitwell.model.fixed_norms import absorb_norms, without_norms
 from fitwell.model.freeze import prepare_to_train
@@ -28,6 +29,7 @@ from fitwell.model.saved_weights import load_best, save_best
 from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
+from fitwell.recipe.resolve import is_augmented
 from fitwell.run_folder import RunFolder
 from fitwell.training.averaging import WeightAverage
 from fitwell.training.cache_plan import PLANNED_SHARE, CachePlan, freeze, open_store, plan_cache
@@ -124,6 +126,8 @@ class _Session:
             self._moments, self._average_state = checkpoint["moments"], checkpoint["average"]
         self.compute.move_module(self.network)
         self._data = self._run_data()
+        if checkpoint is None and is_augmented(self.recipe.augment):
+            write_atomically(run.augmentation, lambda file: contact_sheet(self._data.train).save(file, "jpeg"))
 
     def train_phase(self, index: int) -> str | None:
         """Train phase `index` from where the progress stands; return why it ended, or None on a stop."""
