@@ -44,6 +44,7 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
     steps = [name for name in found if name.startswith("checkpoints/step-")]
     assert len(steps) in (2, 4)
     assert [name for name in found if name not in steps] == [
+        "augmentation.jpg",
         "checkpoints",
         "checkpoints/best.safetensors",
         "checkpoints/latest.json",

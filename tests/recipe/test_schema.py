@@ -72,3 +72,18 @@ def test_phase_names_differ():
 
 def test_sizes_are_bytes_or_carry_a_unit():
     assert [Limits(cache=size).cache for size in ("8GB", "512MiB", 1000, "auto")] == [8 * 10**9, 2**29, 1000, "auto"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"model": {"head": {"hidden": [{"units": 8}]}}},
+            r"phases\.head\.learning_rate is search and model\.head has hidden",
+        ),
+        ({"augment": {"policy": "rand"}, "execution": {"pictures": "resident"}}, "expected pictures: stream"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(values: dict[str, Any], message: str):
+    with pytest.raises(ValidationError, match=message):
+        Recipe.model_validate(values)
