@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fitwell.errors import RecipeError
-from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.phase import Last, Phase, Stages
 from fitwell.recipe.read import builtin_recipes, parse_recipe, read_recipe, recipe_hash, recipe_to_yaml, write_recipe
 from fitwell.recipe.schema import Augment, Optimizer, Recipe, Resolution
+
+NAMES = [
+    "auto",
+    "fast",
+    "glaucoma-screening",
+    "logos",
+    "plants-densenet121",
+    "plants-mobilenet",
+    "plants-resnet50",
+    "plants-vgg19",
+    "rear-view-mobilenet",
+    "rear-view-resnet",
+    "rear-view-squeezenet",
+    "two-phase",
+]
 
 
 def test_each_layer_wins_over_the_one_before(tmp_path: Path):
@@ -80,7 +96,7 @@ def test_all_mistakes_of_all_layers_are_told_at_once(tmp_path: Path):
 def test_an_unknown_name_names_the_nearest_builtin(tmp_path: Path):
     with pytest.raises(RecipeError, match="two-fase is neither a built-in recipe nor a file") as caught:
         read_recipe("two-fase", environment={}, folder=tmp_path)
-    assert caught.value.expected == "one of auto, two-phase, or the path of a YAML file."
+    assert caught.value.expected == f"one of {', '.join(NAMES)}, or the path of a YAML file."
     assert caught.value.fix == "did you mean two-phase?"
 
 
@@ -168,11 +184,87 @@ def test_the_hash_counts_settings_and_not_their_reasons():
 
 def test_builtin_recipes_validate_and_describe_themselves(tmp_path: Path):
     described = builtin_recipes()
-    assert list(described) == ["auto", "two-phase"]
+    assert list(described) == NAMES
     for name, description in described.items():
         recipe, _ = read_recipe(name, environment={}, folder=tmp_path)
         assert recipe.description == description
         assert description.endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_a_builtin_recipe_begins_with_what_it_is_for_and_its_command(name: str):
+    text = (files("fitwell.recipe") / "builtin" / f"{name}.yaml").read_text(encoding="utf-8")
+    first, _, command, *_ = text.splitlines()
+    assert first.startswith(f"# {name}: ")
+    assert command.startswith(f"#   fitwell train DATA --recipe {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "batch", "epochs", "last", "rate"),
+    [
+        ("vgg19", "vgg19", 20, (40, 20), 4, 1e-4),
+        ("resnet50", "resnet50", 40, (35, 15), 10, 5e-5),
+        ("densenet121", "densenet121", 32, (35, 15), 12, 5e-5),
+        ("mobilenet", "mobilenetv1_100", 48, (30, 10), 8, 5e-5),
+    ],
+)
+def test_the_plants_teams_table_is_a_recipe_for_each_backbone(
+    tmp_path: Path, name: str, backbone: str, batch: int, epochs: tuple[int, int], last: int, rate: float
+):
+    recipe, _ = read_recipe(f"plants-{name}", environment={}, folder=tmp_path)
+    head, tune = recipe.phases
+    assert recipe.model.backbone.partition(".")[0] == backbone
+    assert (recipe.execution.batch_size, (head.epochs, tune.epochs)) == (batch, epochs)
+    assert (tune.train, tune.learning_rate) == (Last(last=last), rate)
+    assert (head.learning_rate, head.warmup_epochs, head.patience, tune.patience) == (1e-3, 5, 12, 8)
+    assert (recipe.balance.class_weights, recipe.optimizer.clip_norm) == ("balanced", 1.0)
+    assert tune.plateau_factor < head.plateau_factor
+
+
+@pytest.mark.parametrize(("name", "dropout"), [("mobilenet", 0.4), ("squeezenet", 0.5), ("resnet", 0.5)])
+def test_the_rear_view_teams_second_column_is_a_recipe_for_each_net(tmp_path: Path, name: str, dropout: float):
+    recipe, _ = read_recipe(f"rear-view-{name}", environment={}, folder=tmp_path)
+    (phase,) = recipe.phases
+    assert (recipe.model.backbone, recipe.model.weights, recipe.model.head.dropout) == (
+        f"small_{name}",
+        "none",
+        dropout,
+    )
+    assert (recipe.execution.batch_size, phase.epochs, phase.patience, recipe.select.metric) == (
+        128,
+        100,
+        15,
+        "accuracy",
+    )
+    assert (phase.schedule, phase.restart_epochs, phase.restart_factor) == ("warm_restarts", 10, 2)
+    assert (phase.learning_rate, phase.min_learning_rate, recipe.optimizer.weight_decay) == (1e-3, 1e-6, 1e-4)
+    augment, color = recipe.augment, recipe.augment.color
+    assert (color.brightness, color.contrast, color.saturation, color.hue) == (0.4, 0.4, 0.3, 0.15)
+    assert (augment.rotate_degrees, augment.translate, augment.scale, augment.grey) == (20, 0.15, (0.85, 1.15), 0.1)
+    assert (augment.perspective.distortion, augment.perspective.probability) == (0.2, 0.3)
+    assert (augment.erase.probability, augment.erase.area) == (0.3, (0.02, 0.15))
+    assert (recipe.loss.label_smoothing, recipe.optimizer.clip_norm) == (0.1, 1.0)
+
+
+def test_the_fast_recipe_does_no_more_than_the_x_ray_team(tmp_path: Path):
+    recipe, _ = read_recipe("fast", environment={}, folder=tmp_path)
+    (phase,) = recipe.phases
+    assert (recipe.images.size, recipe.execution.batch_size, recipe.split.val_fraction) == (128, 64, 0.15)
+    assert (phase.train, phase.epochs, phase.learning_rate) == ("head", 3, 2e-3)
+    assert (recipe.limits.steps_per_epoch, recipe.limits.val_images) == (50, 10 * 64)
+
+
+def test_the_screening_recipe_is_the_glaucoma_teams_second_plan(tmp_path: Path):
+    recipe, _ = read_recipe("glaucoma-screening", environment={}, folder=tmp_path)
+    head, tune = recipe.phases
+    assert (recipe.loss.kind, recipe.loss.focal_gamma, recipe.select.metric) == ("focal", 1.5, "auc")
+    assert (head.epochs, head.warmup_epochs, head.learning_rate) == (5, 2, 1e-4)
+    assert (tune.train, tune.learning_rate, head.epochs + tune.epochs) == (Last(last=50), 1e-5, 15)
+    layers = recipe.model.head
+    assert [*(hidden.dropout for hidden in layers.hidden), layers.dropout] == [0.3, 0.3, 0.2]
+    assert all(hidden.batch_norm for hidden in layers.hidden)
+    assert (layers.initialisation, layers.l2) == ("glorot", 5e-4)
+    assert (recipe.augment.rotate_degrees, recipe.augment.translate, recipe.augment.color.brightness) == (15, 0.1, 0.2)
 
 
 def test_auto_is_the_defaults(tmp_path: Path):

@@ -182,3 +182,10 @@ def test_a_gradual_phase_becomes_a_phase_for_each_step():
     assert recipe.phases[0].train == "head"
     assert [phase.train for phase in recipe.phases[1:6]] == [Stages(stages=count) for count in range(1, 6)]
     assert reason(recipe, "phases.tune.train").startswith("tf_efficientnet_lite0 has 5 stages")
+
+
+def test_a_small_net_is_trained_from_scratch_at_its_own_size():
+    recipe = resolve(Recipe(model=Model(backbone="small_resnet")), facts({"a": 100, "b": 100}))
+    assert recipe.model.weights == "none"
+    assert reason(recipe, "model.weights") == "small_resnet is trained from scratch."
+    assert reason(recipe, "images.size") == "small_resnet is meant for 224 x 224 pixels."

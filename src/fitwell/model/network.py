@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fitwell.errors import RecipeError, UsageError
 from fitwell.model.head import build_head
+from fitwell.model.small_nets import SMALL_NETS, SMALL_SIZE, SmallNet
 from fitwell.recipe.schema import Head
 
 
@@ -102,11 +103,13 @@ def build_network(backbone: nn.Module, num_classes: int, head: Head) -> Network:
 
 
 def create_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
-    """Return the timm model `name` without its classifier: images (B, 3, H, W) to pooled features (B, D).
+    """Return the timm model or small net `name` without a classifier: images (B, 3, H, W) to pooled features (B, D).
 
     Raises:
-        UsageError: when timm has no such model; names the nearest ones.
+        UsageError: when there is no such model; names the nearest ones.
     """
+    if name in SMALL_NETS and not pretrained:
+        return SMALL_NETS[name]()
     _require_model(name)
     backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
     return backbone
@@ -114,10 +117,11 @@ def create_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
 
 def _require_model(name: str) -> None:
     if not timm.is_model(name):
-        nearest = difflib.get_close_matches(name, timm.list_models(), n=3)
+        nearest = difflib.get_close_matches(name, [*SMALL_NETS, *timm.list_models()], n=3)
         raise UsageError(
             found=f"model.backbone is {name!r}, which timm {timm.__version__} does not have.",
-            expected="the name of a timm model" + (f", such as {', '.join(nearest)}." if nearest else "."),
+            expected="the name of a timm model or a small net"
+            + (f", such as {', '.join(nearest)}." if nearest else "."),
             fix="set model.backbone to one of these names, or to auto.",
         )
 
@@ -160,6 +164,8 @@ def hub_repository(name: str) -> str | None:
 
 
 def _pretraining(name: str) -> timm.models.PretrainedCfg:
+    if name in SMALL_NETS:
+        return timm.models.PretrainedCfg(input_size=(3, SMALL_SIZE, SMALL_SIZE))
     settings = timm.get_pretrained_cfg(name)
     return settings if settings is not None else timm.models.PretrainedCfg()
 
@@ -173,6 +179,9 @@ def _chain(backbone: nn.Module) -> list[Block]:
         return _efficientnet_chain(backbone)
     if isinstance(backbone, ResNet):
         return _resnet_chain(backbone)
+    if isinstance(backbone, SmallNet):
+        last = len(backbone) - 2  # the pool belongs to the last stage
+        return [Block(name, part, min(stage, last)) for stage, (name, part) in enumerate(backbone.named_children())]
     return [Block("body", backbone, stage=-1)]
 
 

