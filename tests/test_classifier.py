@@ -48,6 +48,7 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
         "checkpoints",
         "checkpoints/best.safetensors",
         "checkpoints/latest.json",
+        "epochs.csv",
         "evaluation",
         *(
             f"evaluation/{split}{name}"
@@ -66,6 +67,7 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
         "recipe.yaml",
         "report.html",
         "report.json",
+        "results.json",
         "run.json",
         "run.log",
         "split.csv",

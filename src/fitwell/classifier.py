@@ -273,6 +273,7 @@ def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str, on_data_error:
 def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[str, Any]:
     from fitwell.evaluation.evaluate import write_evaluation
     from fitwell.evaluation.report import write_report
+    from fitwell.evaluation.results import write_results
     from fitwell.evaluation.trained import load_trained
 
     model = load_trained(run)
@@ -283,6 +284,7 @@ def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[
         counts = run.read()["split"]["counts"]["train"]
         metrics = write_evaluation(run, name, images, logits, model.classes, majority=max(counts, key=counts.get))
         write_report(run)
+        write_results(run)
     return metrics
 
 

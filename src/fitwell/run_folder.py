@@ -55,6 +55,10 @@ class RunFolder:
         return self.path / "history.jsonl"
 
     @property
+    def epochs_csv(self) -> Path:
+        return self.path / "epochs.csv"
+
+    @property
     def findings(self) -> Path:
         return self.path / "findings.jsonl"
 
@@ -78,6 +82,10 @@ class RunFolder:
     @property
     def report_html(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def results_json(self) -> Path:
+        return self.path / "results.json"
 
     @property
     def report_json(self) -> Path:

@@ -7,8 +7,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
+from fitwell.files import to_json
 from fitwell.run_folder import create_run_folder
-from fitwell.training.history import forget_after, recording_history, recording_tensorboard
+from fitwell.training.history import forget_after, recording_csv, recording_history, recording_tensorboard
 from fitwell.training.observer import EpochDone, PhaseStarted, StepDone
 
 EPOCH = {
@@ -88,3 +89,27 @@ def test_steps_trained_again_after_a_kill_replace_the_first_ones(run, monkeypatc
         observer(StepDone("head", 1, 12, torch.tensor(7.0), {"head": 0.1}, torch.tensor(2.0)))
     steps = [event.step for event in EventAccumulator(str(run.tensorboard("head"))).Reload().Scalars("step/loss")]
     assert steps == [2, 4, 6, 8, 10, 12]
+
+
+def test_epochs_are_a_table_that_goes_on_after_a_resume(run):
+    def epoch(number, **val):
+        return {
+            "kind": "epoch",
+            "phase": "head",
+            "epoch": number,
+            "step": 4 * number,
+            "train": {"loss": 0.5},
+            "val": val,
+            "best": number == 1,
+        }
+
+    first = recording_csv(run)
+    first(EpochDone(epoch(1, auc=0.75)))
+    run.history.write_text(to_json(epoch(1, auc=0.75)) + "\n")
+    second = recording_csv(run)
+    second(EpochDone(epoch(2, auc=None, log_loss=0.25)))
+    assert run.epochs_csv.read_text().splitlines() == [
+        "phase,epoch,step,train_loss,val_auc,best,val_log_loss",
+        "head,1,4,0.5,0.75,True,",
+        "head,2,8,0.5,,False,0.25",
+    ]

@@ -112,6 +112,7 @@ def test_a_run_learns_and_leaves_the_folder_of_the_design(new_run):
     assert sorted(path.name for path in run.path.iterdir()) == [
         "augmentation.jpg",
         "checkpoints",
+        "epochs.csv",
         "evaluation",
         "findings.jsonl",
         "history.jsonl",

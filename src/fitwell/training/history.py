@@ -1,8 +1,10 @@
-"""The run's records: history.jsonl, and TensorBoard event files per phase."""
+"""The run's records: history.jsonl, epochs.csv, and TensorBoard event files per phase."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +28,18 @@ def recording_history(run: RunFolder) -> Iterator[Observer]:
     """Yield an observer that appends every epoch, and some steps of each, to history.jsonl."""
     with appending(run.history) as append:
         yield _History(append)
+
+
+def recording_csv(run: RunFolder) -> Observer:
+    """Return an observer that writes epochs.csv, a line for each epoch so far, anew after every epoch."""
+    epochs = [record for record in read_json_lines(run.history) if record["kind"] == "epoch"]
+
+    def observer(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            epochs.append(event.record)
+            write_text(run.epochs_csv, _as_csv([_flat(record) for record in epochs]))
+
+    return observer
 
 
 @contextmanager
@@ -83,6 +97,24 @@ class _TensorBoard:
         for name, value in values.items():
             if self._writer is not None and value is not None:
                 self._writer.add_scalar(name, value, step)
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under one name each: {"val": {"auc": 1}} becomes {"val_auc": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= _flat(value, f"{prefix}{name}_") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows with all the columns that any of them has, in order of appearance."""
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "kind"))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def step_record(event: StepDone) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class PreparedRun:
         images: the usable rows of the dataset with splits and hashes.
         classes: every label of `images` once, sorted.
         recipe: resolved, but for what is measured on the machine.
+        class_weights: of each class in the loss.
         memory: what the run is expected to take.
         findings: about the images.
     """
@@ -46,6 +47,7 @@ class PreparedRun:
     images: pd.DataFrame
     classes: tuple[str, ...]
     recipe: Recipe
+    class_weights: dict[str, float]
     memory: MemoryPlan
     findings: tuple[Finding, ...]
 
@@ -79,14 +81,14 @@ def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True
         raise inspection.undivided
     images = inspection.images.drop(columns=["width", "height"])
     resolved = resolve_for(images[images["split"] == "train"], recipe)
-    RunImages(images, inspection.classes, resolved).weights()  # to be told of classes without a weight
+    weights = RunImages(images, inspection.classes, resolved).class_weights()
     network = load_network(resolved, len(inspection.classes), pretrained=False)
     for phase in resolved.phases:  # to be told of a freeze level that does not fit before anything is written
         prepare_to_train(network, phase)
     _require_image_sizes(network, resolved)
     sizes = {f"num_{split}": int((images["split"] == split).sum()) for split in ("train", "val")}
     memory = plan_memory(network, resolved, **sizes)
-    return PreparedRun(dataset, images, inspection.classes, resolved, memory, inspection.findings)
+    return PreparedRun(dataset, images, inspection.classes, resolved, weights, memory, inspection.findings)
 
 
 def _require_image_sizes(network: Network, recipe: Recipe) -> None:
@@ -125,6 +127,7 @@ def create_run(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:
         **describe_environment(),
         data=_describe_data(prepared),
         preprocessing=asdict(preprocessing_of(prepared.recipe)),
+        class_weights=prepared.class_weights,
         memory=prepared.memory.record(),
         split={"hash": split_hash(prepared.images), "counts": prepared.counts()},
         test_openings=[],

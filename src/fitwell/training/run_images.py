@@ -46,6 +46,11 @@ class RunImages:
         weights = self.image_weights() * class_weights(self.recipe.balance, labels, self.classes)[labels]
         return np.asarray(weights / weights.mean(), dtype=np.float32)
 
+    def class_weights(self) -> dict[str, float]:
+        """Return the weight of each class in the loss; their mean over the training images is 1."""
+        weights = class_weights(self.recipe.balance, self.labels("train"), self.classes)
+        return dict(zip(self.classes, weights.tolist(), strict=True))
+
     def image_weights(self) -> NDArray[np.float64]:
         """Return the weights (N,) that the table gives the training images, with mean 1."""
         train = self.part("train")

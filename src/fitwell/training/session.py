@@ -34,7 +34,7 @@ from fitwell.run_folder import RunFolder
 from fitwell.training.averaging import WeightAverage
 from fitwell.training.cache_plan import PLANNED_SHARE, CachePlan, freeze, open_store, plan_cache
 from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
-from fitwell.training.history import forget_after, recording_history, recording_tensorboard
+from fitwell.training.history import forget_after, recording_csv, recording_history, recording_tensorboard
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, StopAsked, notify
 from fitwell.training.optimizer import build_optimizer, give_moments, moments_of
@@ -81,6 +81,7 @@ def continue_run(
         session.observers = (
             log_lines,
             stack.enter_context(recording_history(run)),
+            recording_csv(run),
             stack.enter_context(recording_tensorboard(run)),
             *observers,
             stop,
