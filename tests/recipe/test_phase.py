@@ -60,7 +60,8 @@ def test_only_a_head_can_be_searched_and_the_search_needs_no_schedule():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schedule": "one_cycle", "warmup_epochs": 1}, "one_cycle, which warms up by itself"),
+        ({"schedule": "one_cycle", "warmup_epochs": 1}, "one_cycle, which has its own warmup"),
+        ({"schedule": "one_cycle", "min_learning_rate": 1e-5}, "one_cycle, which has its own warmup"),
         ({"min_learning_rate": 1e-3}, r"min_learning_rate is 0.001; expected less than learning_rate \(0.001\)"),
         ({"restart_factor": 0}, "greater than or equal to 1"),
         ({"power": 0}, "greater than 0"),

@@ -7,7 +7,7 @@ import torch
 from fitwell.errors import ResourceError
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.schema import Head, Limits
+from fitwell.recipe.schema import Averaging, Head, Limits
 from fitwell.training import memory
 from fitwell.training.memory import find_limit, free_bytes, held_bytes, plan_memory
 from pictures import tiny_recipe
@@ -40,6 +40,16 @@ def test_weights_count_with_their_copies_and_with_what_adamw_keeps_of_those_that
     head = sum(parameter.numel() for parameter in network.head.parameters())
     assert plan(network, HEAD).parts["weights"] == 4 * (6 * total + 3 * head)
     assert plan(network, HEAD, WHOLE).parts["weights"] == 4 * (6 * total + 3 * total)
+
+
+def test_an_average_of_the_weights_counts_with_those_that_it_stands_in_for(network):
+    recipe = tiny_recipe(phases=(WHOLE,), limits=Limits(memory="1TB"))
+    plain, averaged = (
+        plan_memory(network, recipe.model_copy(update={"averaging": Averaging(ema=ema)}), num_train=100, num_val=20)
+        for ema in (0.0, 0.99)
+    )
+    total = sum(parameter.numel() for parameter in network.parameters())
+    assert averaged.parts["weights"] - plain.parts["weights"] == 4 * 2 * total
 
 
 def test_a_batch_counts_every_output_of_the_blocks_that_train(network):

@@ -82,8 +82,11 @@ class Phase(Section):
         epochs = FEWEST_EPOCHS if self.epochs == "auto" else self.epochs
         if self.warmup_epochs >= epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected less than epochs ({epochs})")
-        if self.warmup_epochs and self.schedule == "one_cycle":
-            raise ValueError("schedule is one_cycle, which warms up by itself; expected no warmup_epochs")
+        if self.schedule == "one_cycle" and (self.warmup_epochs or self.min_learning_rate):
+            raise ValueError(
+                "schedule is one_cycle, which has its own warmup and its own end; expected no warmup_epochs and no "
+                "min_learning_rate"
+            )
         return self
 
     @model_validator(mode="after")

@@ -36,6 +36,7 @@ RESAMPLING_BYTES = 100_000_000  # of the bootstrap, see CHUNK_CELLS in evaluatio
 INDEX_BYTES = 300  # of each kept array
 LIVE_OUTPUTS = 3  # of the largest layer, while nothing is kept for a backward pass
 WEIGHT_COPIES = 6  # the network, the best so far, a checkpoint; and three while an engine is built
+AVERAGE_COPIES = 2  # of what trains: the average, and the weights themselves while val judges it
 SEARCH_COPIES = 5  # of the features: as read, gathered, standardised; and two more while the paths are solved
 CURES = {
     "features": "give the phase a learning_rate instead of search",
@@ -162,7 +163,7 @@ class _Need:
         prepare_to_train(self.network, phase)
         boundary, (total, trained) = self.network.boundary(), count_parameters(self.network)
         set_trainable(self.network, "all")
-        batch = int(self.recipe.execution.batch_size)
+        batch, averages = int(self.recipe.execution.batch_size), self.recipe.averaging.ema > 0
         predictions = RESAMPLING_BYTES + 4 * DOUBLE * self.num_classes * max(self.num_train, self.num_val)
         outputs = sum(sum(sizes) for sizes in self.outputs[boundary:])
         passes = (
@@ -175,7 +176,7 @@ class _Need:
         loaded = 2 * picture * max(EXTRACTION_BATCH, batch)  # two batches ahead
         return {
             "process": held_bytes() + LIBRARY_BYTES,
-            "weights": FLOAT * (WEIGHT_COPIES * total + 3 * trained),
+            "weights": FLOAT * (WEIGHT_COPIES * total + (3 + AVERAGE_COPIES * averages) * trained),
             "batch": FLOAT * max(passes) if self.on_cpu else 0,
             "features": max(self._features(phase, boundary, holds_features), predictions),
             "pictures": self._pictures(),
