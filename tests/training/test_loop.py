@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,6 +154,17 @@ def test_where_memory_runs_out_parts_of_the_batch_teach_the_same(most, caplog):
     assert (roomy.micro_batch, narrow.micro_batch) == (None, 1 if most == 1 else 2)
     assert "Memory ran out for 4 images at once: 2 go at once from now on, in batches of 4." in caplog.text
     assert max(parts.seen[3:]) <= most  # tried once with 4, and for most = 1 once with 2
+
+
+def test_a_lone_last_image_goes_with_the_part_before_it():
+    # BatchNorm refuses to train on one image; of a batch of four in parts of three, one would be left.
+    network = SmallMemory(4)
+    work = work_on(network, phase(epochs=1))
+    execution = work.recipe.execution.model_copy(update={"micro_batch": 3})
+    work = replace(work, recipe=work.recipe.model_copy(update={"execution": execution}))
+    optimizer = build_optimizer(network, work.recipe.optimizer)
+    train_phase(work, Progress(), optimizer, observers=(), checkpoint=lambda now: None)
+    assert network.seen == [4, 1]  # the second batch is of one image
 
 
 def test_memory_for_less_than_one_image_ends_the_run_with_what_can_be_done():

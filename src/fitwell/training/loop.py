@@ -217,10 +217,13 @@ def _backward_in_parts(
 ) -> tuple[Tensor, Tensor]:
     _seed_dropout(work.recipe.seed * 1_000_003 + step, work.compute.device)
     losses, num_correct = [], []
-    for start in range(0, len(inputs), size):
-        part = targets.part(start, start + size)
+    starts = list(range(0, len(inputs), size))
+    if len(starts) > 1 and size > 1 and len(inputs) - starts[-1] == 1:
+        starts.pop()  # BatchNorm cannot train on one image: a lone last one joins the part before it
+    for start, end in zip(starts, [*starts[1:], len(inputs)], strict=True):
+        part = targets.part(start, end)
         with work.compute.autocast():
-            logits = work.data.module(inputs[start : start + size])
+            logits = work.data.module(inputs[start:end])
         loss = batch_loss(logits, part, work.recipe.loss, len(inputs))
         if start == 0:
             loss = loss + weight_penalty(work.network.head, work.recipe.model.head.l2)
