@@ -2,6 +2,7 @@
 
 import pytest
 
+from fitwell.errors import RecipeError
 from fitwell.recipe.phase import Phase, Stages
 from fitwell.recipe.resolve import BackboneFacts, DataFacts, choose_weights, is_augmented, most_epochs, resolve_recipe
 from fitwell.recipe.schema import Augment, Balance, Color, Erase, Execution, Images, Model, Recipe, Select
@@ -189,3 +190,12 @@ def test_a_small_net_is_trained_from_scratch_at_its_own_size():
     assert recipe.model.weights == "none"
     assert reason(recipe, "model.weights") == "small_resnet is trained from scratch."
     assert reason(recipe, "images.size") == "small_resnet is meant for 224 x 224 pixels."
+
+
+def test_a_step_cannot_have_the_name_of_another_phase():
+    gradual = Phase.model_validate(
+        {"name": "tune", "train": {"gradual": {"every": 2}}, "epochs": 4, "learning_rate": 1e-3}
+    )
+    other = Phase(name="tune-2", train="all", epochs=1, learning_rate=1e-5)
+    with pytest.raises(RecipeError, match=r"(?s)name of another phase: tune-1, tune-2, tune-2.*give one of the two"):
+        resolve(Recipe(phases=(gradual, other)), facts({"a": 100, "b": 100}))

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fitwell.data.check.balance import IMBALANCE_RATIO
+from fitwell.errors import RecipeError
 from fitwell.recipe.phase import FEWEST_EPOCHS, Gradual
 from fitwell.recipe.schema import Augment, Recipe, Resolution
 
@@ -250,6 +251,13 @@ def _take_steps(recipe: Recipe, backbones: BackboneFacts) -> Recipe:
         for phase in gradual
     )
     phases = tuple(step for phase in recipe.phases for step in steps[phase.name])
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise RecipeError(
+            found=f"the steps of a gradual phase have the name of another phase: {', '.join(names)}.",
+            expected="every name once; the steps of a phase are named after it, with a number.",
+            fix="give one of the two phases another name.",
+        )
     return recipe.model_copy(update={"phases": phases, "resolved": (*recipe.resolved, *records)})
 
 
