@@ -13,6 +13,7 @@ import csv
 import itertools
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -146,7 +147,10 @@ def main() -> None:
         capped = measure(write_table(Path(folder), size), size * 32 * 32 * 3 // 3)
     from result import write_result  # loads torch, whose memory a child would inherit in its peak
 
-    totals = [row["total_microseconds_per_image"] for row in rows]
+    totals = [
+        statistics.median(row["total_microseconds_per_image"] for row in rows if row["images"] == size)
+        for size in asked.sizes
+    ]
     pairs = itertools.pairwise(rows)
     memory = {  # what another image takes, from one size to the next
         f"{small['images']} to {large['images']}": round(
@@ -155,7 +159,12 @@ def main() -> None:
         for small, large in pairs
         if small["images"] < large["images"]
     }
-    per_image = {"slowest_over_fastest": round(max(totals) / min(totals), 3), "floor": 1.15}
+    per_image = {
+        "rounds": asked.rounds,
+        "median_microseconds": {str(size): total for size, total in zip(asked.sizes, totals, strict=True)},
+        "slowest_over_fastest": round(max(totals) / min(totals), 3),
+        "floor": 1.15,
+    }
     content = {"side": SIDE, "time_per_image": per_image, "memory_bytes_per_further_image": memory}
     write_result("growth", {**content, "sizes": rows, "capped": capped})
 
