@@ -40,7 +40,7 @@ def own_copy(fitted, tmp_path):
 
 def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
     folder = fitted.run.path
-    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if "tensorboard/all/" not in str(path))
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if "events.out" not in path.name)
     steps = [name for name in found if name.startswith("checkpoints/step-")]
     assert len(steps) in (2, 4)
     assert [name for name in found if name not in steps] == [
@@ -64,6 +64,7 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
         ),
         "findings.jsonl",
         "history.jsonl",
+        "machine.jsonl",
         "recipe.yaml",
         "report.html",
         "report.json",
@@ -72,6 +73,7 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
         "run.log",
         "split.csv",
         "tensorboard",
+        "tensorboard/_machine",
         "tensorboard/all",
     ]
     for path in (folder / name for name in found if name.endswith(".json")):

@@ -131,7 +131,7 @@ def test_a_second_writer_is_told_what_to_do(tmp_path: Path):
     assert other.stdout.readline() == "held\n"
     with pytest.raises(RunLockedError, match="another process is writing") as caught, run.lock():
         pass
-    assert caught.value.expected == "one writer per run."
+    assert caught.value.expected == "one writer per folder."
     assert "wait for that process" in caught.value.fix
     other.kill()
     other.communicate(timeout=60)

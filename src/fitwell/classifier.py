@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fitwell.data.check.inspection import Inspection
+    from fitwell.data.check.inspection import Inspection, Look
     from fitwell.data.index import Dataset
     from fitwell.evaluation.trained import TrainedModel
     from fitwell.recipe.schema import Recipe
+    from fitwell.training.observer import Observer
     from fitwell.training.prepare import PreparedRun
 
 
@@ -151,10 +152,11 @@ def inspect(dataset: Dataset, recipe: Recipe, *, flips: bool = False, labels: bo
         flips: whether mirrored copies count as duplicates.
         labels: whether to look for wrong labels with the recipe's frozen backbone.
     """
-    from fitwell.data.check.inspection import inspect_dataset
+    from fitwell.data.check.inspection import inspect_dataset, look_at
     from fitwell.recipe.resolve import plan_crop, plan_split
 
-    inspection = inspect_dataset(dataset, plan_crop(recipe), plan_split(recipe), flips=flips)
+    look = look_at(dataset, flips=flips)
+    inspection = inspect_dataset(dataset, look, plan_crop(recipe), plan_split(recipe))
     return _suspect_labels(inspection, recipe) if labels and len(inspection.classes) > 1 else inspection
 
 
@@ -169,15 +171,16 @@ def _suspect_labels(inspection: Inspection, recipe: Recipe) -> Inspection:
     return inspection.adding(find_suspect_labels(features, labels, paths, inspection.clusters))
 
 
-def prepare(dataset: Dataset, recipe: Recipe, on_data_error: str = "stop") -> PreparedRun:
+def prepare(dataset: Dataset, recipe: Recipe, on_data_error: str = "stop", *, look: Look | None = None) -> PreparedRun:
     """Check the images, draw the split and resolve the recipe; write nothing.
 
     Args:
         on_data_error: "stop", or "warn" to leave out what cannot be used.
+        look: what opening the images showed, when they were opened before.
     """
     from fitwell.training.prepare import prepare_run
 
-    return prepare_run(dataset, recipe, stop_at_errors=stops_at_errors(on_data_error))
+    return prepare_run(dataset, recipe, stop_at_errors=stops_at_errors(on_data_error), look=look)
 
 
 def stops_at_errors(on_data_error: str) -> bool:
@@ -202,21 +205,27 @@ def start(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:
     return create_run(prepared, runs_dir, name)
 
 
-def train(run: RunFolder) -> dict[str, Any]:
+def train(
+    run: RunFolder, *, splits: Sequence[str] = ("val", "test"), observer: Observer | None = None
+) -> dict[str, Any]:
     """Train `run` from wherever it stands, judge it on val and once on test, and write its report.
 
-    Returns: the metrics of the test images, with intervals.
+    Args:
+        splits: to judge it on; whoever still chooses between runs leaves test closed.
+        observer: follows the training; by default it is shown on stderr.
+
+    Returns: the metrics of the last of `splits`, with intervals.
     """
     from fitwell.training.progress import showing_progress
     from fitwell.training.session import continue_run
 
     if run.read()["state"] != "finished":
-        with ExitStack() as stack:
-            continue_run(run, observers=(stack.enter_context(showing_progress()),))
-    for split in ("val", "test"):
-        if not (run.evaluation(split) / "metrics.json").exists():
+        with nullcontext(observer) if observer else showing_progress() as follower:
+            continue_run(run, observers=(follower,))
+    for split in splits:
+        if not run.evaluated(split):
             evaluate(run, split)
-    return read_metrics(run, "test")
+    return read_metrics(run, splits[-1])
 
 
 def read_metrics(run: RunFolder, split: str) -> dict[str, Any]:

@@ -59,6 +59,10 @@ class RunFolder:
         return self.path / "epochs.csv"
 
     @property
+    def machine(self) -> Path:
+        return self.path / "machine.jsonl"
+
+    @property
     def findings(self) -> Path:
         return self.path / "findings.jsonl"
 
@@ -101,6 +105,10 @@ class RunFolder:
     def evaluation(self, split: str) -> Path:
         return self.path / "evaluation" / split
 
+    def evaluated(self, split: str) -> bool:
+        """Return whether the run was judged on `split`."""
+        return (self.evaluation(split) / "metrics.json").is_file()
+
     def read(self) -> dict[str, Any]:
         """Return run.json."""
         return read_json(self.run_json)
@@ -121,16 +129,27 @@ class RunFolder:
         Raises:
             RunLockedError: when another process holds it.
         """
-        with self.log.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunLockedError(
-                    found=f"another process is writing {self.path}.",
-                    expected="one writer per run.",
-                    fix="wait for that process or stop it, then run the same command again.",
-                ) from None
+        with only_writer(self.log):
             yield
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Hold the file at `path`, made when it is not there, as the only writer of its folder.
+
+    Raises:
+        RunLockedError: when another process holds it.
+    """
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunLockedError(
+                found=f"another process is writing {path.parent}.",
+                expected="one writer per folder.",
+                fix="wait for that process or stop it, then run the same command again.",
+            ) from None
+        yield
 
 
 def create_run_folder(runs_dir: Path, name: str) -> RunFolder:

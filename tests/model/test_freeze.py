@@ -119,3 +119,61 @@ def test_fixed_norms_keep_their_statistics_while_their_scale_trains():
 @pytest.mark.parametrize(("backbone", "stages"), [("resnet18", 5), ("tf_efficientnet_lite0", 8)])
 def test_stages_are_counted_with_the_stem(backbone, stages):
     assert num_stages_of(backbone) == stages
+
+
+LAST_LAYERS = {  # by hand from each family's paper and timm's names; a layer is what owns parameters itself
+    "vgg19": (4, ["features.32", "features.34", "pre_logits.fc1", "pre_logits.fc2"]),
+    "resnet50": (
+        10,
+        [f"layer4.1.{layer}" for layer in ("conv2", "bn2", "conv3", "bn3")]
+        + [f"layer4.2.{layer}" for layer in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")],
+    ),
+    "densenet121": (
+        12,
+        [f"features.denseblock4.denselayer14.{layer}" for layer in ("conv1", "norm2", "conv2")]
+        + [
+            f"features.denseblock4.denselayer{n}.{layer}"
+            for n in (15, 16)
+            for layer in ("norm1", "conv1", "norm2", "conv2")
+        ]
+        + ["features.norm5"],
+    ),
+    "mobilenetv2_100": (
+        8,
+        [f"blocks.6.0.{layer}" for layer in ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")]
+        + ["conv_head", "bn2"],
+    ),
+    "mobilenetv3_large_100": (3, ["blocks.6.0.conv", "blocks.6.0.bn1", "conv_head"]),
+    "efficientnet_b0": (
+        10,
+        [f"blocks.6.0.{layer}" for layer in ("conv_pw", "bn1", "conv_dw", "bn2")]
+        + ["blocks.6.0.se.conv_reduce", "blocks.6.0.se.conv_expand", "blocks.6.0.conv_pwl", "blocks.6.0.bn3"]
+        + ["conv_head", "bn2"],
+    ),
+    "convnext_tiny": (
+        6,
+        ["stages.3.blocks.2"]  # its layer scale
+        + [f"stages.3.blocks.2.{layer}" for layer in ("conv_dw", "norm", "mlp.fc1", "mlp.fc2")]
+        + ["head.norm"],
+    ),
+    "vit_tiny_patch16_224": (
+        7,
+        [f"blocks.11.{layer}" for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")]
+        + ["norm"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAST_LAYERS)
+def test_the_last_layers_of_each_family_are_those_counted_by_hand(name):
+    count, layers = LAST_LAYERS[name]
+    with torch.device("meta"):
+        backbone = create_backbone(name)
+        network = build_network(backbone, 2, Head())
+    names = {id(parameter): owner for owner, parameter in backbone.named_parameters()}
+    set_trainable(network, Last(last=count))
+    freed = [names[id(each)] for each in network.backbone.parameters() if each.requires_grad]
+    assert list(dict.fromkeys(owner.rpartition(".")[0] for owner in freed)) == layers
+    assert all(parameter.requires_grad for parameter in network.head.parameters())
+    set_trainable(network, "all")
+    assert all(parameter.requires_grad for parameter in network.parameters())

@@ -116,13 +116,14 @@ def test_a_run_learns_and_leaves_the_folder_of_the_design(new_run):
         "evaluation",
         "findings.jsonl",
         "history.jsonl",
+        "machine.jsonl",
         "recipe.yaml",
         "run.json",
         "run.log",
         "split.csv",
         "tensorboard",
     ]
-    assert sorted(path.name for path in (run.path / "tensorboard").iterdir()) == ["fine-tune", "head"]
+    assert sorted(path.name for path in (run.path / "tensorboard").iterdir()) == ["_machine", "fine-tune", "head"]
 
 
 def test_the_head_phase_leaves_the_backbone_as_it_was(new_run):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from fitwell.cli import check, demo, judge, recipes, shortlist, train
+from fitwell.cli import check, demo, judge, recipes, shortlist, suite, train
 from fitwell.cli.output import print_error
 from fitwell.errors import FitwellError
 
@@ -30,6 +30,7 @@ app.command(check.explain)
 app.command(shortlist.shortlist)
 app.command(train.train)
 app.command(train.resume)
+app.command(suite.suite)
 app.command(judge.evaluate)
 app.command(judge.predict)
 recipes_app = App(name="recipes", help="List and show the recipes.")

@@ -7,7 +7,7 @@ seven images: with groups, groups are what is drawn again. Needs numpy; scipy on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -88,6 +88,21 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tup
     reach = z / weight * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     low = 0.0 if successes == 0 else middle - reach  # exact at the ends, where rounding would leave 1e-17
     return low, 1.0 if successes == total else middle + reach
+
+
+def student_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Return the interval of the mean of independent `values`, such as one of each seed; None for fewer than 2.
+
+    Source: Student 1908, doi:10.1093/biomet/6.1.1.
+    """
+    from scipy.special import stdtrit
+
+    count = len(values)
+    if count < 2:
+        return None
+    reach = float(stdtrit(count - 1, (1 + confidence) / 2)) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    mean = float(np.mean(values))
+    return mean - reach, mean + reach
 
 
 def find_units(labels: Labels, groups: NDArray[Any] | None) -> Units:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from fitwell.data.check.inspection import inspect_dataset
+from fitwell.data.check.inspection import Look, inspect_dataset, look_at
 from fitwell.data.finding import MOST_EXAMPLES, Finding, refuse_errors
 from fitwell.data.index import Dataset
 from fitwell.data.loader import epoch_batches
@@ -63,18 +63,21 @@ class PreparedRun:
         return len(batches[: self.recipe.limits.steps_per_epoch])
 
 
-def prepare_run(dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True) -> PreparedRun:
+def prepare_run(
+    dataset: Dataset, recipe: Recipe, *, stop_at_errors: bool = True, look: Look | None = None
+) -> PreparedRun:
     """Check the images, draw the split, and resolve the recipe; write nothing.
 
     Args:
         stop_at_errors: refuse images with errors; else what is unusable is left out and the rest is used.
+        look: what opening the images showed, when they were opened before.
 
     Raises:
         DataError: when the images have errors, or cannot be divided.
         RecipeError: when the backbone does not exist, or cannot be frozen or fed as asked.
         ResourceError: when the run would take more memory than `limits.memory`.
     """
-    inspection = inspect_dataset(dataset, plan_crop(recipe), plan_split(recipe))
+    inspection = inspect_dataset(dataset, look or look_at(dataset), plan_crop(recipe), plan_split(recipe))
     if stop_at_errors:
         refuse_errors(inspection.findings, dataset.source)
     if inspection.undivided is not None:

@@ -32,11 +32,16 @@ def showing_progress(stream: TextIO | None = None) -> Iterator[Observer]:
     """Yield an observer that shows how the run goes on `stream` (stderr)."""
     console = Console(file=stream or sys.stderr, highlight=False)
     if not console.is_terminal:
-        yield _PlainLines(console)
+        yield plain_lines(console)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         yield _LiveLine(bars)
+
+
+def plain_lines(console: Console) -> Observer:
+    """Return an observer that prints a line for each epoch."""
+    return _PlainLines(console)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from fitwell.training.cache_plan import PLANNED_SHARE, CachePlan, freeze, open_s
 from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
 from fitwell.training.history import forget_after, recording_csv, recording_history, recording_tensorboard
 from fitwell.training.loop import PhaseWork, Progress, train_phase
+from fitwell.training.machine import watching_machine
 from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, StopAsked, notify
 from fitwell.training.optimizer import build_optimizer, give_moments, moments_of
 from fitwell.training.outcome import recording_outcome
@@ -83,6 +84,7 @@ def continue_run(
             stack.enter_context(recording_history(run)),
             recording_csv(run),
             stack.enter_context(recording_tensorboard(run)),
+            stack.enter_context(watching_machine(run, session.compute.device)),
             *observers,
             stop,
         )

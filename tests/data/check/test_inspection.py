@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from faults import FAULTS, PER_CLASS, write_clean, write_table
-from fitwell.data.check.inspection import SplitPlan, group_images, inspect_dataset
+from fitwell.data.check.inspection import SplitPlan, group_images, inspect_dataset, look_at
 from fitwell.data.finding import Finding, codes
 from fitwell.data.index import index_dataset
 from fitwell.data.preview import CropPlan
@@ -15,7 +15,8 @@ SPLIT = SplitPlan(val_fraction=0.2, test_fraction=0.2)
 
 
 def inspect(source, split=SPLIT, **options):
-    return inspect_dataset(index_dataset(source), CROP, split, threads=2, **options)
+    dataset = index_dataset(source)
+    return inspect_dataset(dataset, look_at(dataset, threads=2, **options), CROP, split)
 
 
 def found_codes(source):

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from fitwell.data.check.appearance import find_appearance_problems
 from fitwell.data.check.balance import find_class_problems, find_uneven_parts
-from fitwell.data.check.duplicates import find_duplicates
+from fitwell.data.check.duplicates import Duplicates, find_duplicates
 from fitwell.data.check.leaks import find_leaks, join_groups
-from fitwell.data.check.measure import scan_images
+from fitwell.data.check.measure import Scan, scan_images
 from fitwell.data.check.order import find_order_leakage, group_by_order
 from fitwell.data.dicom import patient_groups
 from fitwell.data.finding import Finding, codes, sort_findings
@@ -90,10 +90,20 @@ class Inspection:
         }
 
 
-def inspect_dataset(
-    dataset: Dataset, crop: CropPlan, split: SplitPlan, *, flips: bool = False, threads: int | None = None
-) -> Inspection:
-    """Open every image once, and report what stands between these images and an honest result.
+@dataclass(frozen=True)
+class Look:
+    """What opening every image showed: the slow part of an inspection, which no recipe changes.
+
+    Attributes:
+        duplicates: None where too few images can be used to compare them.
+    """
+
+    scan: Scan
+    duplicates: Duplicates | None
+
+
+def look_at(dataset: Dataset, *, flips: bool = False, threads: int | None = None) -> Look:
+    """Open every image once.
 
     Args:
         flips: whether mirrored copies count as duplicates.
@@ -101,14 +111,20 @@ def inspect_dataset(
     """
     threads = threads or os.cpu_count() or 1
     scan = scan_images(dataset, threads)
-    images, measures = scan.images, scan.measures
-    findings = [*dataset.findings, *scan.findings]
-    if images["label"].nunique() < 2:
+    if scan.images["label"].nunique() < 2:
+        return Look(scan, None)
+    return Look(scan, find_duplicates(dataset.root, scan.images, scan.measures, flips=flips, threads=threads))
+
+
+def inspect_dataset(dataset: Dataset, look: Look, crop: CropPlan, split: SplitPlan) -> Inspection:
+    """Report what stands between these images and an honest result."""
+    images, measures, duplicates = look.scan.images, look.scan.measures, look.duplicates
+    findings = [*dataset.findings, *look.scan.findings]
+    if duplicates is None:
         return _hopeless(dataset, images, findings, crop)
     if "group" not in images.columns:
         images, patients = _group_by_patient(dataset.root, images)
         findings += patients
-    duplicates = find_duplicates(dataset.root, images, measures, flips=flips, threads=threads)
     findings += duplicates.findings
     findings += find_leaks(images, duplicates.clusters, duplicates.pairs)
     if "group" not in images.columns and "split" not in images.columns:
