@@ -12,6 +12,7 @@ import argparse
 import csv
 import itertools
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -69,6 +70,7 @@ def work(table: Path, cap_bytes: int) -> dict[str, object]:
 
 def run_chain(table: Path, cap_bytes: int) -> tuple[int, dict[str, float], int]:
     """Return the number of images, the seconds of every part, and the largest size the store was seen at."""
+    import pandas  # noqa: F401 - loaded once in a process, however many images there are
     import torch
     from torch import nn
 
@@ -119,6 +121,11 @@ def run_chain(table: Path, cap_bytes: int) -> tuple[int, dict[str, float], int]:
     return len(source), seconds, max(largest, store.size_bytes())
 
 
+def repeats(size: int, sizes: list[int]) -> int:
+    """Return how often a size is measured in a round: what takes a second is disturbed more than what takes minutes."""
+    return 1 + 4 * round(math.log10(max(sizes) / size))
+
+
 def measure(table: Path, cap_bytes: int) -> dict[str, float]:
     command = [sys.executable, __file__, "--work", str(table), str(cap_bytes)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -137,9 +144,10 @@ def main() -> None:
     if asked.work:
         print(json.dumps(work(Path(asked.work[0]), int(asked.work[1]))))
         return
+    turns = [size for size in asked.sizes for _ in range(repeats(size, asked.sizes))]
     rows = []
     for _ in range(asked.rounds):
-        for size in asked.sizes:
+        for size in turns:
             with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
                 rows.append(measure(write_table(Path(folder), size), CAP_BYTES))
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:

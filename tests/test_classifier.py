@@ -229,3 +229,14 @@ def test_a_runs_own_files_repeat_it(fitted, tmp_path):
     again = fitwell.Classifier(folder.recipe, runs_dir=tmp_path).fit(folder.split, image_root=root)
     assert again.run.read()["split"]["hash"] == folder.read()["split"]["hash"]
     assert again.run.best_weights.read_bytes() == folder.best_weights.read_bytes()
+
+
+def test_classes_with_an_order_are_judged_by_it(pictures, tmp_path):
+    settings = {**SETTINGS, "target.order": ["red", "blue", "green"], "loss.kind": "ordinal"}
+    classifier = fitwell.Classifier(runs_dir=tmp_path, settings=settings).fit(pictures)
+    metrics = classifier.evaluate("val")
+    assert classifier.classes == metrics["classes"] == ["red", "blue", "green"]
+    kappa = metrics["metrics"]["quadratic_kappa"]
+    assert kappa["interval"][0] <= kappa["value"] <= kappa["interval"][1]
+    assert metrics["metrics"]["mean_absolute_error"]["value"] >= 0
+    assert "quadratic kappa" in (classifier.run.report_html).read_text().lower()

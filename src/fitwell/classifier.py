@@ -291,7 +291,8 @@ def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[
             _log_opening(run)
         logits = model.logits(root, list(images["path"]))
         counts = run.read()["split"]["counts"]["train"]
-        metrics = write_evaluation(run, name, images, logits, model.classes, majority=max(counts, key=counts.get))
+        majority = max(counts, key=counts.get)
+        metrics = write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=model.ordered)
         write_report(run)
         write_results(run)
     return metrics

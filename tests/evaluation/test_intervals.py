@@ -13,7 +13,7 @@ from fitwell.evaluation.intervals import (
     resample,
     wilson_interval,
 )
-from fitwell.evaluation.metrics import confusion_matrix, softmax
+from fitwell.evaluation.metrics import confusion_matrix, higher_is_better, softmax
 
 
 def make_case(num_images, num_classes, seed):
@@ -56,7 +56,7 @@ def test_resampled_metrics_equal_a_naive_loop_over_the_same_multiplicities(num_c
     probs, labels = make_case(40, num_classes, seed=num_classes)
     groups = np.array([f"g{index % 9}" for index in range(40)]) if grouped else None
     units = find_units(labels, groups)
-    drawn = resample(probs, labels, units, num_resamples=60, seed=3)
+    drawn = resample(probs, labels, units, ordered=True, num_resamples=60, seed=3)
     multiplicities = columns_of(draw(units, num_resamples=60, seed=3))
     expected = by_hand(probs, labels, multiplicities)
     for column, name in enumerate(BOOTSTRAPPED):
@@ -125,9 +125,10 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
 def test_a_perfect_result_has_an_exact_bound_and_no_zero_width():
     labels = np.array([0] * 30 + [1] * 20)
     found = bootstrap_intervals(np.eye(2)[labels], labels, None, num_resamples=50)
-    clopper_pearson = proportion_confint(20, 20, method="beta")
+    low, high = proportion_confint(20, 20, method="beta")
     for name in BOOTSTRAPPED:
-        assert found[name] == pytest.approx(clopper_pearson, abs=1e-12)
+        expected = (low, high) if higher_is_better(name) else (1 - high, 1 - low)
+        assert found[name] == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_perfect_result_on_groups_counts_groups_not_images():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fitwell.evaluation.metrics import (
     METRICS,
+    ORDERED_METRICS,
     accuracy,
     all_metrics,
     auc,
@@ -59,6 +60,34 @@ def test_every_metric_equals_scikit_learn(num_classes, decimals, seed):
     assert list(found) == list(METRICS)
     for name in METRICS:
         assert found[name] == pytest.approx(expected[name], abs=1e-12)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 7])
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_of_ordered_classes_equal_scikit_learn(num_classes, seed):
+    probs, labels = make_case(97, num_classes, seed)
+    found, predicted = all_metrics(probs, labels, ordered=True), probs.argmax(axis=1)
+    assert list(found) == [*METRICS, *ORDERED_METRICS]
+    kappa = sklearn.metrics.cohen_kappa_score(labels, predicted, weights="quadratic")
+    assert found["quadratic_kappa"] == pytest.approx(kappa, abs=1e-12)
+    error = sklearn.metrics.mean_absolute_error(labels, predicted)
+    assert found["mean_absolute_error"] == pytest.approx(error, abs=1e-12)
+
+
+def test_a_mistake_between_neighbours_costs_less_than_one_between_the_ends():
+    near, far = np.eye(3)[[0, 1, 1, 2]], np.eye(3)[[0, 2, 2, 0]]
+    labels = np.array([0, 1, 2, 2])  # near: one step wrong once; far: one step once, none once, two steps once
+    assert all_metrics(near, labels, ordered=True)["mean_absolute_error"] == 0.25
+    assert all_metrics(far, labels, ordered=True)["mean_absolute_error"] == 0.75
+    # near: rows (1,0,0), (0,1,0), (0,1,1) disagree by 1; by chance, (1,1,2) x (1,2,1) / 4, by 20 / 4
+    assert all_metrics(near, labels, ordered=True)["quadratic_kappa"] == pytest.approx(1 - 1 / 5)
+
+
+def test_agreement_on_one_class_alone_is_not_defined():
+    probs, labels = np.eye(3)[[1, 1]], np.array([1, 1])
+    assert all_metrics(probs, labels, ordered=True)["quadratic_kappa"] is None
+    assert higher_is_better("quadratic_kappa")
+    assert not higher_is_better("mean_absolute_error")
 
 
 @settings(max_examples=60, deadline=None)

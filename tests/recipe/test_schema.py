@@ -87,3 +87,17 @@ def test_sizes_are_bytes_or_carry_a_unit():
 def test_settings_that_do_not_go_together_are_refused(values: dict[str, Any], message: str):
     with pytest.raises(ValidationError, match=message):
         Recipe.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("section", "value"), [("loss", {"kind": "ordinal"}), ("select", {"metric": "quadratic_kappa"})]
+)
+def test_what_needs_an_order_is_refused_without_one(section, value):
+    with pytest.raises(ValidationError, match=r"target.order is empty; expected the classes in their order"):
+        Recipe.model_validate({section: value})
+    Recipe.model_validate({section: value, "target": {"order": ["mild", "severe"]}})
+
+
+def test_a_class_stands_once_in_the_order():
+    with pytest.raises(ValidationError, match="order names mild more than once"):
+        Recipe.model_validate({"target": {"order": ["mild", "severe", "mild"]}})

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitwell.evaluation.metrics import METRICS, all_metrics, softmax
+from fitwell.evaluation.metrics import METRICS, ORDERED_METRICS, all_metrics, softmax
 from fitwell.training.head_metrics import metric_of_heads
 
 
@@ -14,19 +14,19 @@ def stack_of_logits(num_heads=6, num_classes=4, num_images=80, seed=0):
     return logits
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", METRICS + ORDERED_METRICS)
 @pytest.mark.parametrize("num_classes", [2, 4])
 @pytest.mark.parametrize("empty_class", [False, True])
 def test_many_heads_get_the_numbers_of_one(metric, num_classes, empty_class):
     logits = stack_of_logits(num_classes=num_classes)
     labels = np.random.default_rng(1).integers(num_classes - empty_class, size=logits.shape[2])
     found = metric_of_heads(metric, torch.from_numpy(logits), torch.from_numpy(labels))
-    expected = [all_metrics(softmax(each.T), labels)[metric] for each in logits]
+    expected = [all_metrics(softmax(each.T), labels, ordered=True)[metric] for each in logits]
     expected = [np.nan if value is None else value for value in expected]
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", METRICS + ORDERED_METRICS)
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_a_head_with_a_broken_logit_has_no_metric_and_spoils_no_other(metric, broken):
     logits = stack_of_logits()

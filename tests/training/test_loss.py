@@ -60,6 +60,28 @@ def test_focal_loss_equals_a_float64_reference(gamma: float):
     np.testing.assert_allclose(found, -((1 - right) ** gamma) * np.log(right), rtol=2e-5, atol=1e-7)
 
 
+def test_ordinal_loss_expects_neighbours_by_their_distance():
+    # Five grades, sharpness 2, the right one is 1: shares exp(-2 n^2) for n = 1, 0, 1, 2, 3 steps.
+    shares = np.exp([-2.0, 0.0, -2.0, -8.0, -18.0])
+    expected = shares / shares.sum()
+    logits = np.random.default_rng(0).normal(scale=3, size=5)
+    log_probs = logits - np.log(np.exp(logits).sum())
+    settings = Loss(kind="ordinal", label_smoothing=0.0)
+    found = image_losses(torch.from_numpy(logits)[None], torch.tensor([1]), settings)
+    assert float(found) == pytest.approx(-(expected * log_probs).sum(), rel=1e-5)
+    smoothed = image_losses(
+        torch.from_numpy(logits)[None], torch.tensor([1]), Loss(kind="ordinal", label_smoothing=0.1)
+    )
+    assert float(smoothed) == pytest.approx(-((0.9 * expected + 0.02) * log_probs).sum(), rel=1e-5)
+
+
+def test_a_sharp_ordinal_loss_is_cross_entropy():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(20, 4), torch.randint(4, (20,))
+    found = image_losses(logits, labels, Loss(kind="ordinal", ordinal_sharpness=200, label_smoothing=0.1))
+    torch.testing.assert_close(found, F.cross_entropy(logits, labels, reduction="none", label_smoothing=0.1))
+
+
 @pytest.mark.parametrize(("gamma", "alpha"), [(1.5, 0.75), (1.0, 0.85), (2.0, 0.25)])
 def test_focal_loss_of_two_classes_with_alpha_as_class_weights_equals_torchvisions(gamma: float, alpha: float):
     # The screening team's gamma and alpha. Softmax over (0, z) is the sigmoid of z.

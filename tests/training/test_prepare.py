@@ -9,7 +9,7 @@ from fitwell.errors import DataError, RecipeError, UsageError
 from fitwell.files import read_json_lines
 from fitwell.recipe.phase import Last, Phase
 from fitwell.recipe.read import parse_recipe
-from fitwell.recipe.schema import Images, Model
+from fitwell.recipe.schema import Images, Model, Target
 from fitwell.training.prepare import create_run, prepare_run
 from pictures import tiny_recipe, write_pictures
 
@@ -122,3 +122,25 @@ def test_training_pictures_are_at_most_as_large_as_those_of_evaluation(pictures)
         RecipeError, match=r"(?s)phases.grow.image_size is 64, and images.size is 32.*raise images.size"
     ):
         prepare_run(index_dataset(pictures), tiny_recipe(phases=phases))
+
+
+def test_classes_go_in_the_order_that_the_recipe_gives_them(pictures):
+    prepared = prepare_run(index_dataset(pictures), tiny_recipe(target=Target(order=("red", "blue", "green"))))
+    assert prepared.classes == ("red", "blue", "green")
+    assert list(prepared.class_weights) == ["red", "blue", "green"]
+    assert prepared.recipe.select.metric == "quadratic_kappa"
+
+
+@pytest.mark.parametrize("order", [("red", "blue"), ("red", "blue", "green", "pink")])
+def test_an_order_of_other_classes_is_refused(pictures, order):
+    with pytest.raises(RecipeError, match=r"(?s)target.order names red, blue.*the classes blue, green, red"):
+        prepare_run(index_dataset(pictures), tiny_recipe(target=Target(order=order)))
+
+
+@pytest.mark.parametrize("key", ["batch_size", "micro_batch"])
+def test_single_images_are_refused_where_batch_norm_learns(pictures, key):
+    execution = tiny_recipe().execution.model_copy(update={key: 1})
+    with pytest.raises(RecipeError, match=rf"(?s)execution.{key} is 1, and phase fine-tune trains BatchNorm.*to fixed"):
+        prepare_run(index_dataset(pictures), tiny_recipe(execution=execution))
+    fixed = tuple(phase.model_copy(update={"batch_norm": "fixed"}) for phase in tiny_recipe().phases)
+    assert prepare_run(index_dataset(pictures), tiny_recipe(execution=execution, phases=fixed)).recipe.phases == fixed

@@ -18,7 +18,19 @@ from fitwell.data.index import index_dataset
 from fitwell.errors import CheckpointError, DataError, RunError, RunLockedError, RunStopped
 from fitwell.files import read_json_lines, sha256_of_file
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.schema import Augment, Averaging, Balance, Execution, Head, Hidden, Limits, Loss, Model, Optimizer
+from fitwell.recipe.schema import (
+    Augment,
+    Averaging,
+    Balance,
+    Execution,
+    Head,
+    Hidden,
+    Limits,
+    Loss,
+    Model,
+    Optimizer,
+    Target,
+)
 from fitwell.run_folder import RunFolder
 from fitwell.training.checkpoint import load_checkpoint
 from fitwell.training.observer import (
@@ -178,6 +190,7 @@ VARIANTS = {
             Phase(name="fine-tune", train="all", epochs=2, learning_rate=1e-3, schedule="one_cycle"),
         )
     },
+    "ordinal": {"target": Target(order=("red", "blue", "green")), "loss": Loss(kind="ordinal")},
     "few steps": {"limits": Limits(steps_per_epoch=2, val_images=4)},
 }
 

@@ -82,7 +82,7 @@ def test_weights_come_from_the_hub_only_when_asked(pictures, asked, tmp_path, mo
 
 
 def test_a_metric_without_an_interval_is_refused(pictures, asked):
-    with pytest.raises(UsageError, match=r"select.metric is log_loss, for which no interval is computed"):
+    with pytest.raises(UsageError, match=r"select.metric is log_loss, by which backbones are not ranked"):
         probed(pictures, asked.model_copy(update={"select": Select(metric="log_loss")}))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fitwell.recipe.phase import Phase
 
 BARS = "▁▂▃▄▅▆▇█"
-METRICS = ("auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss")
+METRICS = ("quadratic_kappa", "mean_absolute_error", "auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss")
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,16 +48,18 @@ class Judged:
 
     Attributes:
         probs: (N, C). labels: (N,). groups: (N,) names, or None when images are independent.
+        ordered: whether the classes go from less to more.
     """
 
     probs: NDArray[np.float64]
     labels: NDArray[np.int64]
     groups: NDArray[Any] | None
+    ordered: bool = False
 
     def only(self, chosen: NDArray[np.bool_]) -> Judged:
         """Return the images that `chosen` (N,) names."""
         groups = None if self.groups is None else self.groups[chosen]
-        return Judged(self.probs[chosen], self.labels[chosen], groups)
+        return replace(self, probs=self.probs[chosen], labels=self.labels[chosen], groups=groups)
 
     @property
     def num_groups(self) -> int | None:
@@ -73,6 +75,7 @@ def write_evaluation(
     classes: tuple[str, ...],
     *,
     majority: str,
+    ordered: bool = False,
 ) -> dict[str, Any]:
     """Write `evaluation/<split>/` of `run` and return what metrics.json holds.
 
@@ -80,11 +83,12 @@ def write_evaluation(
         split: the name of the folder; test, val, or another name for other images.
         images: N rows of split.csv. logits: (N, C) in the same order. classes: C names, in the order of logits.
         majority: the most frequent class of train; always answering it is the baseline.
+        ordered: whether the classes go from less to more.
 
     Raises:
         DataError: without images, when a label is no class of the run, or when a prediction is not finite.
     """
-    judged = _judge_input(images, logits, classes)
+    judged = replace(_judge_input(images, logits, classes), ordered=ordered)
     folder = run.evaluation(split)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     matrix = confusion_matrix(judged.probs, judged.labels)
@@ -146,7 +150,7 @@ def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classe
 def _with_intervals(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return `metrics` and `per_class`, from one set of resamples."""
     units = find_units(judged.labels, judged.groups)
-    drawn = resample(judged.probs, judged.labels, units)
+    drawn = resample(judged.probs, judged.labels, units, ordered=judged.ordered)
     rows = per_class(judged.probs, judged.labels, classes)
     for index, row in enumerate(rows):
         for name, total, values in (
@@ -165,7 +169,7 @@ def _with_intervals(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any]:
 def _headline(judged: Judged, units: Units, drawn: Resamples) -> dict[str, dict[str, Any]]:
     """Return every metric as {value, interval, method, num_left_out}."""
     entries = {}
-    for name, value in all_metrics(judged.probs, judged.labels).items():
+    for name, value in all_metrics(judged.probs, judged.labels, ordered=judged.ordered).items():
         if name not in BOOTSTRAPPED:
             interval = None
         elif name == "accuracy" and judged.groups is None:
@@ -196,7 +200,7 @@ def _baseline(judged: Judged, classes: tuple[str, ...], majority: str) -> dict[s
     """Return what always answering `majority` would reach on the same images."""
     constant = np.zeros_like(judged.probs)
     constant[:, classes.index(majority)] = 1.0
-    always = Judged(constant, judged.labels, judged.groups)
+    always = replace(judged, probs=constant, ordered=False)
     units = find_units(judged.labels, judged.groups)
     drawn = resample(constant, judged.labels, units)
     return {
@@ -222,7 +226,7 @@ def _slices(judged: Judged, images: pd.DataFrame) -> dict[str, Any]:
 
 def _slice(part: Judged) -> dict[str, Any]:
     units = find_units(part.labels, part.groups)
-    entries = _headline(part, units, resample(part.probs, part.labels, units))
+    entries = _headline(part, units, resample(part.probs, part.labels, units, ordered=part.ordered))
     return {
         "num_images": len(part.labels),
         "num_groups": part.num_groups,

@@ -15,12 +15,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fitwell.evaluation.metrics import Labels, Probs, accuracy, auc, balanced_accuracy, macro_f1
+from fitwell.evaluation.metrics import (
+    Labels,
+    Probs,
+    accuracy,
+    auc,
+    balanced_accuracy,
+    macro_f1,
+    mean_absolute_error,
+    quadratic_kappa,
+    squared_distances,
+)
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
-BOOTSTRAPPED = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1, "auc": auc}
+BOOTSTRAPPED = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "auc": auc,
+    "quadratic_kappa": quadratic_kappa,  # this and the next of ordered classes only
+    "mean_absolute_error": mean_absolute_error,
+}
 NUM_RESAMPLES = 2000
 CHUNK_CELLS = 2_000_000  # resamples times images held at once: 16 MB per array, about six arrays
 LEAST_DEFINED = 0.5  # share of resamples in which a metric must be defined for an interval to be given
@@ -47,7 +64,7 @@ class Resamples:
     """What every metric was in each of B resamples; NaN where it was not defined.
 
     Attributes:
-        metrics: (B,) for each name of `BOOTSTRAPPED`.
+        metrics: (B,) for each name of `BOOTSTRAPPED` that applies.
         recall, precision: (B, C).
     """
 
@@ -122,13 +139,24 @@ def find_units(labels: Labels, groups: NDArray[Any] | None) -> Units:
 
 
 def resample(
-    probs: Probs, labels: Labels, units: Units, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    probs: Probs,
+    labels: Labels,
+    units: Units,
+    *,
+    ordered: bool = False,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
 ) -> Resamples:
-    """Return every metric in `num_resamples` resamples with replacement, as metrics.py defines it."""
+    """Return every metric in `num_resamples` resamples with replacement, as metrics.py defines it.
+
+    Args:
+        ordered: whether the classes go from less to more, and have the metrics of such.
+    """
     labels = labels.astype(np.int64)
-    parts = [_judge(weights, probs, labels) for weights in draw(units, num_resamples=num_resamples, seed=seed)]
+    draws = draw(units, num_resamples=num_resamples, seed=seed)
+    parts = [_judge(weights, probs, labels, ordered) for weights in draws]
     return Resamples(
-        metrics={name: np.concatenate([part.metrics[name] for part in parts]) for name in BOOTSTRAPPED},
+        metrics={name: np.concatenate([part.metrics[name] for part in parts]) for name in parts[0].metrics},
         recall=np.concatenate([part.recall for part in parts]),
         precision=np.concatenate([part.precision for part in parts]),
     )
@@ -200,7 +228,7 @@ def _unseen(units: Units, labels: Labels, confidence: float) -> tuple[float, int
     return 1 - float(((1 - confidence) / 2) ** (1 / min(held))), min(held)
 
 
-def _judge(weights: Floats, probs: Probs, labels: Labels) -> Resamples:
+def _judge(weights: Floats, probs: Probs, labels: Labels, ordered: bool) -> Resamples:
     """Return the metrics of resamples in which each image counts `weights` (N, b) times."""
     num_classes = probs.shape[1]
     predicted = probs.argmax(axis=1)
@@ -220,10 +248,23 @@ def _judge(weights: Floats, probs: Probs, labels: Labels) -> Resamples:
             "balanced_accuracy": _mean_of_defined(recall),
             "macro_f1": _mean_of_defined(f1),
             "auc": np.mean(areas, axis=0),
+            **(_judge_order(weights, predicted, labels, num_classes) if ordered else {}),
         },
         recall=recall,
         precision=precision,
     )
+
+
+def _judge_order(weights: Floats, predicted: Labels, labels: Labels, num_classes: int) -> dict[str, Floats]:
+    cells = _sum_by(weights, labels * num_classes + predicted, num_classes**2)
+    matrices = cells.reshape(-1, num_classes, num_classes)  # (b, C, C)
+    distance = squared_distances(num_classes)
+    by_chance = np.einsum("bi,ij,bj->b", matrices.sum(axis=2), distance, matrices.sum(axis=1))
+    count = weights.sum(axis=0)
+    return {
+        "quadratic_kappa": 1 - _divide(count * (matrices * distance).sum(axis=(1, 2)), by_chance),
+        "mean_absolute_error": abs(predicted - labels) @ weights / count,
+    }
 
 
 def _weighted_area(weights: Floats, scores: NDArray[Any], positive: NDArray[np.bool_]) -> Floats:

@@ -15,6 +15,7 @@ Probs = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
+ORDERED_METRICS = ("quadratic_kappa", "mean_absolute_error")  # of classes that go from less to more
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -27,29 +28,35 @@ def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Return whether more of `metric` is better; only log_loss is worse when it grows."""
-    return metric != "log_loss"
+    """Return whether more of `metric` is better; log_loss and mean_absolute_error are worse when they grow."""
+    return metric not in ("log_loss", "mean_absolute_error")
 
 
-def all_metrics(probs: Probs, labels: Labels) -> dict[str, float | None]:
-    """Return every metric of `METRICS`.
+def all_metrics(probs: Probs, labels: Labels, *, ordered: bool = False) -> dict[str, float | None]:
+    """Return every metric of `METRICS`, and of `ORDERED_METRICS` where the classes have an order.
 
     Args:
         probs: (N, C), rows sum to 1. labels: (N,) in [0, C).
+        ordered: whether the classes go from less to more.
 
     Returns:
-        Numbers in [0, 1], higher is better, but log_loss in [0, inf), lower is better. None where a metric is
+        Numbers in [0, 1], higher is better, but log_loss in [0, inf), lower is better; quadratic_kappa in [-1, 1];
+        mean_absolute_error in [0, C - 1], lower is better. None where a metric is
         not defined; all are None when a probability is not finite, because nothing was predicted then.
     """
     if not np.isfinite(probs).all():
-        return dict.fromkeys(METRICS)
-    return {
+        return dict.fromkeys(METRICS + ORDERED_METRICS * ordered)
+    found = {
         "accuracy": accuracy(probs, labels),
         "balanced_accuracy": balanced_accuracy(probs, labels),
         "macro_f1": macro_f1(probs, labels),
         "auc": auc(probs, labels),
         "log_loss": log_loss(probs, labels),
     }
+    if ordered:
+        found["quadratic_kappa"] = quadratic_kappa(probs, labels)
+        found["mean_absolute_error"] = mean_absolute_error(probs, labels)
+    return found
 
 
 def accuracy(probs: Probs, labels: Labels) -> float | None:
@@ -93,6 +100,31 @@ def log_loss(probs: Probs, labels: Labels) -> float | None:
     eps = np.finfo(np.float64).eps
     chosen = np.asarray(probs, dtype=np.float64)[np.arange(len(labels)), labels]  # (N,)
     return float(-np.log(np.clip(chosen, eps, 1 - eps)).mean())
+
+
+def quadratic_kappa(probs: Probs, labels: Labels) -> float | None:
+    """Return how far ordered classes agree beyond chance, in [-1, 1]; a mistake counts by its distance squared.
+
+    1 is perfect, 0 what chance gives with the same frequencies. None where every image is, and is called, one class.
+
+    Source: Cohen 1968, doi:10.1037/h0026256.
+    """
+    matrix = confusion_matrix(probs, labels).astype(np.float64)
+    distance = squared_distances(len(matrix))
+    by_chance = (distance * np.outer(matrix.sum(axis=1), matrix.sum(axis=0))).sum()
+    return float(1 - matrix.sum() * (distance * matrix).sum() / by_chance) if by_chance else None
+
+
+def squared_distances(num_classes: int) -> NDArray[np.float64]:
+    """Return (C, C): the squared number of steps from each of C ordered classes to each."""
+    steps = np.arange(num_classes, dtype=np.float64)
+    distances: NDArray[np.float64] = (steps[:, None] - steps) ** 2
+    return distances
+
+
+def mean_absolute_error(probs: Probs, labels: Labels) -> float | None:
+    """Return by how many steps the predicted class of ordered ones is wrong, on average; None without images."""
+    return float(abs(probs.argmax(axis=1) - labels).mean()) if len(labels) else None
 
 
 def confusion_matrix(probs: Probs, labels: Labels) -> NDArray[np.int64]:

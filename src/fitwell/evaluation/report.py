@@ -15,6 +15,7 @@ import numpy as np
 
 from fitwell.data.split import PARTS, read_split
 from fitwell.evaluation.charts import confusion_chart, inline, learning_curves, learning_rate_curve, roc_chart, spell
+from fitwell.evaluation.metrics import METRICS
 from fitwell.files import read_json, read_json_lines, write_json, write_text
 from fitwell.run_folder import RunFolder
 
@@ -25,6 +26,8 @@ EXPLANATIONS = {
     "balanced_accuracy": "mean share found of each class",
     "accuracy": "share of images named rightly",
     "macro_f1": "finding each class without overcalling it",
+    "quadratic_kappa": "agreement beyond chance; a mistake counts by its distance squared",
+    "mean_absolute_error": "by how many steps it is wrong, on average; less is better",
 }
 
 
@@ -97,7 +100,12 @@ def render(content: dict[str, Any]) -> str:
     }
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
-        **content, charts=_charts(content), split_names=SPLIT_NAMES, explanations=EXPLANATIONS, parts=PARTS
+        **content,
+        charts=_charts(content),
+        split_names=SPLIT_NAMES,
+        explanations=EXPLANATIONS,
+        shares=METRICS,
+        parts=PARTS,
     )
 
 

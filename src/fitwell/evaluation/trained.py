@@ -31,12 +31,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a run learned, ready to predict."""
+    """What a run learned, ready to predict.
+
+    Attributes:
+        ordered: whether the classes go from less to more.
+    """
 
     extract: Extract
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     workers: int
+    ordered: bool = False
 
     def logits(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
         """Return logits (N, C) for the images `paths`, relative to `root`.
@@ -72,7 +77,7 @@ def load_trained(run: RunFolder) -> TrainedModel:
     extract = build_engine(_engine(recipe, compute.device), network, compute, (3, size, size))
     extract = averaged(extract, recipe.predict.average_over)
     preprocessing = TypeAdapter(Preprocessing).validate_python(record["preprocessing"])
-    return TrainedModel(extract, preprocessing, classes, int(recipe.execution.workers))
+    return TrainedModel(extract, preprocessing, classes, int(recipe.execution.workers), bool(recipe.target.order))
 
 
 def _engine(recipe: Recipe, device: str) -> str:

@@ -20,8 +20,8 @@ from fitwell.files import sha256_of_text
 from fitwell.recipe.document import Document, KeyPath, read_document
 from fitwell.recipe.mistakes import nearest_name
 from fitwell.recipe.read import read_recipe, recipe_hash
-from fitwell.recipe.schema import Recipe, Select
-from fitwell.recipe.section import Section
+from fitwell.recipe.schema import Recipe
+from fitwell.recipe.section import Auto, Metric, Section
 
 EXAMPLE = "tasks: {chest: images/chest}, recipes: [fast, two-phase]"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -59,7 +59,7 @@ class Suite(Section):
     tasks: dict[Name, Task] = Field(min_length=1)
     recipes: tuple[Variant, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
-    metric: Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"] = Select().metric
+    metric: Metric | Auto = "auto"
 
     @field_validator("tasks", mode="before")
     @classmethod

@@ -89,6 +89,12 @@ class Network(nn.Module):
         return nn.Sequential(*list(self.backbone)[boundary:], self.head)
 
 
+def learns_statistics(network: Network) -> bool:
+    """Return whether a BatchNorm of `network`, in training mode, changes its statistics: one image has none."""
+    network.train()
+    return any(layer.training for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm))
+
+
 def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
     """Yield the layers in `module` that own parameters themselves, in forward order."""
     for layer in module.modules():

@@ -95,7 +95,7 @@ def resolve_recipe(recipe: Recipe, data: DataFacts, backbones: BackboneFacts) ->
     recipe = _take_steps(recipe, backbones)
     recipe = _fill(recipe, "augment", "views", lambda: choose_views(recipe, data))
     recipe = _fill(recipe, "balance", "class_weights", lambda: choose_class_weights(recipe, data))
-    recipe = _fill(recipe, "select", "metric", lambda: choose_metric(data))
+    recipe = _fill(recipe, "select", "metric", lambda: choose_metric(recipe, data))
     return _fill(recipe, "execution", "batch_size", lambda: choose_batch_size(data))
 
 
@@ -180,8 +180,10 @@ def choose_class_weights(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
     return "none", f"Because {data.describe_imbalance()}, below {IMBALANCE_RATIO} no correction is needed."
 
 
-def choose_metric(data: DataFacts) -> tuple[str, str]:
+def choose_metric(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
     """Return the val metric that chooses epochs, and why."""
+    if recipe.target.order:
+        return "quadratic_kappa", "The classes have an order: a mistake counts by its distance squared."
     if len(data.class_counts) == 2:
         return "auc", "With 2 classes, AUC judges the ranking of all images and needs no threshold."
     if data.imbalance >= IMBALANCE_RATIO:

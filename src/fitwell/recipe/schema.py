@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fitwell.recipe.phase import Phase, Stages
-from fitwell.recipe.section import Auto, Count, Dropout, Fraction, NotNegative, Positive, Section, Size
+from fitwell.recipe.section import Auto, Count, Dropout, Fraction, Metric, NotNegative, Positive, Section, Size
 
 
 class Hidden(Section):
@@ -112,13 +112,34 @@ class Augment(Section):
     )
 
 
+class Target(Section):
+    """What the images are to be recognised as: one of several classes, which may have an order."""
+
+    order: tuple[str, ...] = Field(
+        (), description="all classes from the least to the most, such as grades of a disease; empty: they have no order"
+    )
+
+    @model_validator(mode="after")
+    def _each_class_once(self) -> Self:
+        twice = sorted({name for name in self.order if self.order.count(name) > 1})
+        if twice:
+            raise ValueError(f"order names {twice[0]} more than once; expected every class once")
+        return self
+
+
 class Loss(Section):
     """What is minimised."""
 
-    kind: Literal["cross_entropy", "focal"] = "cross_entropy"
+    kind: Literal["cross_entropy", "focal", "ordinal"] = Field(
+        "cross_entropy", description="ordinal: neighbours of the right class in target.order are less wrong than others"
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     focal_gamma: NotNegative = Field(
         2.0, description="focal: how much less a sure answer counts; its alpha is balance.class_weights"
+    )
+    ordinal_sharpness: Positive = Field(
+        2.0,
+        description="ordinal: a class n steps away is expected exp(-sharpness * n * n) times as much as the right one",
     )
 
 
@@ -190,7 +211,7 @@ class Split(Section):
 class Select(Section):
     """The val metric that chooses epochs."""
 
-    metric: Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"] = "auto"
+    metric: Metric | Auto = "auto"
 
 
 class Predict(Section):
@@ -270,6 +291,7 @@ class Recipe(Section):
     description: str = ""
     model: Model = Model()
     images: Images = Images()
+    target: Target = Target()
     augment: Augment = Augment()
     loss: Loss = Loss()
     balance: Balance = Balance()
@@ -289,6 +311,14 @@ class Recipe(Section):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError(f"phases are named {names}; expected every name once")
+        return self
+
+    @model_validator(mode="after")
+    def _order_is_known_where_it_counts(self) -> Self:
+        wanted = {"loss.kind": self.loss.kind, "select.metric": self.select.metric}
+        for key, value in wanted.items():
+            if not self.target.order and value in ("ordinal", "quadratic_kappa", "mean_absolute_error"):
+                raise ValueError(f"{key} is {value} and target.order is empty; expected the classes in their order")
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ def metric_of_heads(metric: str, logits: Tensor, labels: Tensor) -> Tensor:
     """Return the metric (P,) float64 of P heads; NaN where it is not defined or a logit is not finite.
 
     Args:
-        metric: one of `fitwell.evaluation.metrics.METRICS`.
+        metric: one of `fitwell.evaluation.metrics.METRICS` or `ORDERED_METRICS`.
         logits: (P, C, M). labels: (M,) int64 in [0, C).
     """
     probs = logits.double().softmax(dim=1)
@@ -52,6 +52,18 @@ def _log_loss(probs: Tensor, labels: Tensor) -> Tensor:
     return -chosen.clamp(eps, 1 - eps).log().mean(dim=1)
 
 
+def _quadratic_kappa(probs: Tensor, labels: Tensor) -> Tensor:
+    matrix = _confusion_matrices(probs, labels)
+    steps = torch.arange(matrix.shape[1], device=labels.device, dtype=torch.float64)
+    distance = (steps[:, None] - steps) ** 2
+    by_chance = torch.einsum("pi,ij,pj->p", matrix.sum(dim=2), distance, matrix.sum(dim=1))
+    return 1 - len(labels) * (matrix * distance).sum(dim=(1, 2)) / by_chance
+
+
+def _mean_absolute_error(probs: Tensor, labels: Tensor) -> Tensor:
+    return (probs.argmax(dim=1) - labels).abs().double().mean(dim=1)
+
+
 def _confusion_matrices(probs: Tensor, labels: Tensor) -> Tensor:
     """Return counts (P, C, C) float64: rows are the actual class, columns the predicted one."""
     num_heads, num_classes, _ = probs.shape
@@ -67,4 +79,6 @@ _METRICS = {
     "macro_f1": _macro_f1,
     "auc": _auc,
     "log_loss": _log_loss,
+    "quadratic_kappa": _quadratic_kappa,
+    "mean_absolute_error": _mean_absolute_error,
 }

@@ -262,7 +262,7 @@ def _validate(
     work.network.eval()
     logits = predict_logits(in_torch(work.data.module, work.compute), watched(), num_val)
     probs = softmax(logits)
-    val = all_metrics(probs, work.val_labels)
+    val = all_metrics(probs, work.val_labels, ordered=bool(work.recipe.target.order))
     return {
         "kind": "epoch",
         "phase": work.phase.name,

@@ -1,4 +1,4 @@
-"""What is minimised: cross-entropy or focal loss, with label smoothing, weighted by image and class."""
+"""What is minimised: cross-entropy, focal or ordinal loss, with label smoothing, weighted by image and class."""
 
 from __future__ import annotations
 
@@ -61,11 +61,16 @@ def image_losses(logits: Tensor, labels: Tensor, settings: Loss) -> Tensor:
 
     Label smoothing spreads a share of the target evenly over the classes: Szegedy et al. 2016, arXiv:1512.00567,
     section 7. The focal loss is cross-entropy times (1 - p) ** gamma, with p the probability of the label: Lin et al.
-    2017, arXiv:1708.02002, eq. 4; the alpha of eq. 5 is a class weight.
+    2017, arXiv:1708.02002, eq. 4; the alpha of eq. 5 is a class weight. The ordinal loss is cross-entropy to targets
+    that fall off with the squared distance to the label: Diaz & Marathe 2019, "Soft Labels for Ordinal Regression".
 
     Args:
         logits: (B, C). labels: (B,) in [0, C).
     """
+    if settings.kind == "ordinal":
+        steps = torch.arange(logits.shape[1], device=labels.device) - labels[:, None]
+        expected = (-settings.ordinal_sharpness * steps.square()).float().softmax(dim=1)
+        return F.cross_entropy(logits.float(), expected, reduction="none", label_smoothing=settings.label_smoothing)
     losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=settings.label_smoothing)
     if settings.kind == "focal":
         doubt = 1 - logits.float().softmax(dim=1).gather(1, labels[:, None])[:, 0]

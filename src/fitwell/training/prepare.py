@@ -17,8 +17,9 @@ from fitwell.data.split import data_fingerprint, split_hash, write_split
 from fitwell.errors import RecipeError
 from fitwell.files import appending
 from fitwell.model.freeze import num_stages_of, prepare_to_train
-from fitwell.model.network import Network, input_size_of, require_image_size
+from fitwell.model.network import Network, input_size_of, learns_statistics, require_image_size
 from fitwell.model.weights import load_network
+from fitwell.recipe.phase import Phase
 from fitwell.recipe.read import write_recipe
 from fitwell.recipe.resolve import BackboneFacts, DataFacts, plan_crop, plan_split, resolve_recipe
 from fitwell.recipe.schema import Recipe
@@ -36,7 +37,7 @@ class PreparedRun:
 
     Args:
         images: the usable rows of the dataset with splits and hashes.
-        classes: every label of `images` once, sorted.
+        classes: every label of `images` once, as `target.order` has them, else sorted.
         recipe: resolved, but for what is measured on the machine.
         class_weights: of each class in the loss.
         memory: what the run is expected to take.
@@ -82,16 +83,40 @@ def prepare_run(
         refuse_errors(inspection.findings, dataset.source)
     if inspection.undivided is not None:
         raise inspection.undivided
-    images = inspection.images.drop(columns=["width", "height"])
+    images, classes = inspection.images.drop(columns=["width", "height"]), _in_order(inspection.classes, recipe)
     resolved = resolve_for(images[images["split"] == "train"], recipe)
-    weights = RunImages(images, inspection.classes, resolved).class_weights()
-    network = load_network(resolved, len(inspection.classes), pretrained=False)
+    weights = RunImages(images, classes, resolved).class_weights()
+    network = load_network(resolved, len(classes), pretrained=False)
     for phase in resolved.phases:  # to be told of a freeze level that does not fit before anything is written
         prepare_to_train(network, phase)
+        _require_images_together(network, resolved, phase)
     _require_image_sizes(network, resolved)
     sizes = {f"num_{split}": int((images["split"] == split).sum()) for split in ("train", "val")}
     memory = plan_memory(network, resolved, **sizes)
-    return PreparedRun(dataset, images, inspection.classes, resolved, weights, memory, inspection.findings)
+    return PreparedRun(dataset, images, classes, resolved, weights, memory, inspection.findings)
+
+
+def _in_order(classes: tuple[str, ...], recipe: Recipe) -> tuple[str, ...]:
+    order = recipe.target.order
+    if order and set(order) != set(classes):
+        raise RecipeError(
+            found=f"target.order names {', '.join(order)}; the images have the classes {', '.join(classes)}.",
+            expected="every class of the images once, from the least to the most.",
+            fix=f"write for example --target.order '[{', '.join(classes)}]', in the right order.",
+        )
+    return order or classes
+
+
+def _require_images_together(network: Network, recipe: Recipe, phase: Phase) -> None:
+    """Raise when single images reach a BatchNorm that learns: it has no statistics of one."""
+    together = {"batch_size": recipe.execution.batch_size, "micro_batch": recipe.execution.micro_batch}
+    single = [key for key, number in together.items() if number == 1]
+    if single and phase.learning_rate != "search" and learns_statistics(network):
+        raise RecipeError(
+            found=f"execution.{single[0]} is 1, and phase {phase.name} trains BatchNorm, which needs more at once.",
+            expected="at least 2 images at once, or BatchNorm with fixed statistics.",
+            fix=f"raise execution.{single[0]}, or set phases.{phase.name}.batch_norm to fixed.",
+        )
 
 
 def _require_image_sizes(network: Network, recipe: Recipe) -> None:

@@ -99,7 +99,7 @@ def _record(work: PhaseWork, progress: Progress, data: HeadData, weight: Tensor,
         "epoch": progress.epoch + 1,
         "step": progress.step,
         "train": {"loss": on_train["log_loss"], "accuracy": on_train["accuracy"]},
-        "val": all_metrics(val, work.val_labels),
+        "val": all_metrics(val, work.val_labels, ordered=bool(work.recipe.target.order)),
         "val_per_class": dict(zip(work.classes, recall_per_class(val, work.val_labels), strict=True)),
         "learning_rate": {},
     }

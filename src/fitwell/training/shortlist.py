@@ -11,6 +11,7 @@ from typing import Any
 
 from fitwell.errors import UsageError
 from fitwell.evaluation.intervals import BOOTSTRAPPED
+from fitwell.evaluation.metrics import higher_is_better
 from fitwell.model.backbones import published_backbones
 from fitwell.model.weights import weights_at_hand
 from fitwell.recipe.resolve import WHEELS
@@ -113,10 +114,11 @@ def _row(standing: Standing, winner: str, probe: BackboneProbe) -> dict[str, Any
 
 
 def _require_interval(metric: str) -> None:
-    if metric not in BOOTSTRAPPED:
+    if metric not in BOOTSTRAPPED or not higher_is_better(metric):
         raise UsageError(
-            found=f"select.metric is {metric}, for which no interval is computed.",
-            expected=f"one of {', '.join(BOOTSTRAPPED)}: without an interval, luck would choose the backbone.",
+            found=f"select.metric is {metric}, by which backbones are not ranked.",
+            expected="one with an interval, and more of it better: "
+            + ", ".join(filter(higher_is_better, BOOTSTRAPPED)),
             fix="add --select.metric balanced_accuracy, or leave it at auto.",
         )
 
