@@ -144,3 +144,9 @@ def test_single_images_are_refused_where_batch_norm_learns(pictures, key):
         prepare_run(index_dataset(pictures), tiny_recipe(execution=execution))
     fixed = tuple(phase.model_copy(update={"batch_norm": "fixed"}) for phase in tiny_recipe().phases)
     assert prepare_run(index_dataset(pictures), tiny_recipe(execution=execution, phases=fixed)).recipe.phases == fixed
+
+
+def test_own_statistics_without_batch_norm_are_refused_before_a_run_is_written(pictures):
+    vit = Model(backbone="test_vit", weights="none", own_statistics=0.5)
+    with pytest.raises(RecipeError, match="own_statistics is above 0, and the backbone has no BatchNorm"):
+        prepare_run(index_dataset(pictures), tiny_recipe(model=vit, images=Images(size="auto")))

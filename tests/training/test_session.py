@@ -191,6 +191,7 @@ VARIANTS = {
         )
     },
     "ordinal": {"target": Target(order=("red", "blue", "green")), "loss": Loss(kind="ordinal")},
+    "own statistics": {"model": Model(backbone="test_efficientnet", weights="none", own_statistics=0.5)},
     "few steps": {"limits": Limits(steps_per_epoch=2, val_images=4)},
 }
 
@@ -457,7 +458,7 @@ def test_a_signal_leaves_a_checkpoint_and_the_right_exit_code(new_run, number, c
 
 def test_two_writers_do_not_share_a_run(new_run):
     run = new_run()
-    with run.lock(), pytest.raises(RunLockedError, match="one writer per run"):
+    with run.lock(), pytest.raises(RunLockedError, match="one writer per folder"):
         continue_run(run)
 
 

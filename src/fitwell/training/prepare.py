@@ -18,6 +18,7 @@ from fitwell.errors import RecipeError
 from fitwell.files import appending
 from fitwell.model.freeze import num_stages_of, prepare_to_train
 from fitwell.model.network import Network, input_size_of, learns_statistics, require_image_size
+from fitwell.model.own_statistics import find_norms
 from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.read import write_recipe
@@ -87,6 +88,8 @@ def prepare_run(
     resolved = resolve_for(images[images["split"] == "train"], recipe)
     weights = RunImages(images, classes, resolved).class_weights()
     network = load_network(resolved, len(classes), pretrained=False)
+    if resolved.model.own_statistics:
+        find_norms(network)
     for phase in resolved.phases:  # to be told of a freeze level that does not fit before anything is written
         prepare_to_train(network, phase)
         _require_images_together(network, resolved, phase)

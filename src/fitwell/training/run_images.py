@@ -36,6 +36,10 @@ class RunImages:
         chosen = stratified_order(self._numbers(rows), self.recipe.seed)[:most]
         return rows.iloc[np.sort(chosen)]
 
+    def some_of_train(self, count: int) -> NDArray[np.int64]:
+        """Return the numbers of at most `count` training images, with every class in its share."""
+        return np.sort(stratified_order(self.labels("train"), self.recipe.seed)[:count])
+
     def labels(self, split: str) -> NDArray[np.int64]:
         """Return the class numbers (N,) of `split`."""
         return self._numbers(self.part(split))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fitwell.data.contact_sheet import contact_sheet
 from fitwell.data.image_cache import ImageCache
-from fitwell.data.loader import ImageSource
+from fitwell.data.loader import ImageSource, load_batches
 from fitwell.data.resident import ResidentImages
 from fitwell.data.split import read_split, split_hash
 from fitwell.errors import CheckpointError, DataError, ResourceError, RunStopped
@@ -25,6 +25,7 @@ from fitwell.model.fixed_norms import absorb_norms, without_norms
 from fitwell.model.freeze import prepare_to_train
 from fitwell.model.head import draw_head, set_prior
 from fitwell.model.network import count_parameters
+from fitwell.model.own_statistics import NUM_PICTURES, adapt_statistics
 from fitwell.model.saved_weights import load_best, save_best
 from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
@@ -129,6 +130,8 @@ class _Session:
             self._moments, self._average_state = checkpoint["moments"], checkpoint["average"]
         self.compute.move_module(self.network)
         self._data = self._run_data()
+        if checkpoint is None and self.recipe.model.own_statistics:
+            self._adapt_statistics()
         if checkpoint is None and is_augmented(self.recipe.augment):
             write_atomically(run.augmentation, lambda file: contact_sheet(self._data.train).save(file, "jpeg"))
 
@@ -211,6 +214,11 @@ class _Session:
     def _begin_with_prior(self) -> None:
         if self.recipe.model.head.bias == "prior":
             set_prior(self.network.head, torch.from_numpy(self._images.class_shares()))
+
+    def _adapt_statistics(self) -> None:
+        source = replace(self._data.train, augmentation=None)
+        pictures, _ = next(load_batches(source, [self._images.some_of_train(NUM_PICTURES)], epoch=0, workers=0))
+        adapt_statistics(self.network, self.compute.move(pictures), self.recipe.model.own_statistics)
 
     def _search(self, work: PhaseWork) -> str:
         weights = torch.from_numpy(self._images.image_weights()).float()
