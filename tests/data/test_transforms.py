@@ -221,6 +221,15 @@ def test_scale_and_shift_are_the_affine_transform():
         assert inner.mean() < 0.03
 
 
+def test_what_is_shifted_beyond_the_edge_is_the_mean_colour():
+    augmentation = Augmentation(crop_area=(0.05, 0.1), scale=(0.5, 0.5), translate=1.0)
+    preprocessing, picture = settings(**PLAIN), np.full((40, 40, 3), 255, np.uint8)
+    seen = [training_tensor(picture, preprocessing, augmentation, seed) for seed in range(300)]
+    blank = [tensor for tensor in seen if tensor.abs().max() < 1e-6]
+    assert 0 < len(blank) < len(seen)
+    assert all(tensor.shape == (3, preprocessing.size, preprocessing.size) for tensor in seen)
+
+
 def test_perspective_is_torchvisions_with_corners_moved_inwards():
     picture = noise(96, 96)
     augmentation = Augmentation(perspective_probability=1.0, perspective_distortion=0.4)

@@ -31,7 +31,7 @@ def test_valid_values_give_a_recipe_and_no_mistake():
         ({"seed": True}, "seed is true", "a whole number, at least 0 and below 4294967296", None),
         ({"seed": "3"}, 'seed is "3"', "a whole number, at least 0 and below 4294967296", None),
         ({"version": 2}, "version is 2", "1", None),
-        ({"model": None}, "model is null", "a section with the keys backbone, weights, head", None),
+        ({"model": None}, "model is null", "a section with the keys backbone, weights, own_statistics, head", None),
         ({"model": {"backbone": 3}}, "model.backbone is 3", "text", None),
         ({"optimizer": {"weight_decy": 1}}, "unknown key optimizer.weight_decy", None, "weight_decay"),
         ({"optimiser": {}}, "unknown key optimiser", None, "optimizer"),

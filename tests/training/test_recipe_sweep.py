@@ -55,7 +55,7 @@ AUGMENT = section(
     crop_area=pair(0.05, 1),
     scale=pair(0.5, 2),
     translate=between(0, 1),
-    perspective=section(probability=between(0, 1), distortion=between(0, 1)),
+    perspective=section(probability=between(0, 1), distortion=between(0, 0.6)),
     color=section(brightness=between(0, 1), contrast=between(0, 1), saturation=between(0, 1), hue=between(0, 0.5)),
     grey=between(0, 1),
     policy=one_of("none", "rand", "trivial"),

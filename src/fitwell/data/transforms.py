@@ -121,10 +121,12 @@ def _cut(pixels: NDArray[np.uint8], drawn: Variation, preprocessing: Preprocessi
     if is_upright and min(left, top) >= 0 and right <= width and bottom <= height:
         return _planes(resized(pixels[top:bottom, left:right], size, size, preprocessing.interpolation))
     left, top, right, bottom = max(0, left - 1), max(0, top - 1), min(width, right + 1), min(height, bottom + 1)
+    fill = 255 * torch.tensor(preprocessing.mean).view(3, 1, 1)
+    if left >= right or top >= bottom:  # shifted beyond the picture's edge
+        return fill.expand(3, size, size).clone()
     scale = min(1.0, size / math.sqrt(window.width * window.height))
     rows, columns = _scaled(bottom - top, scale), _scaled(right - left, scale)
     part = _planes(resized(pixels[top:bottom, left:right], rows, columns, preprocessing.interpolation))
-    fill = 255 * torch.tensor(preprocessing.mean).view(3, 1, 1)
     part = part.to(torch.float32, memory_format=torch.contiguous_format).sub_(fill)  # beyond it grid_sample sees zeros
     grid = _places(drawn, (left, top, right, bottom), size)
     return F.grid_sample(part[None], grid, align_corners=False)[0].add_(fill)

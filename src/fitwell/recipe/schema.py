@@ -80,7 +80,9 @@ class Perspective(Section):
     """A view from the side, as torchvision's RandomPerspective."""
 
     probability: Fraction = 0.0
-    distortion: Fraction = Field(0.2, description="up to which share of half a side each corner moves inwards")
+    distortion: Annotated[float, Field(ge=0, le=0.6)] = Field(
+        0.2, description="up to which share of half a side each corner moves inwards; at 2/3 they could pass each other"
+    )
 
 
 class Augment(Section):
