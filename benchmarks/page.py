@@ -162,7 +162,7 @@ def draw_curves(sets):
         axis.set_ylabel(f"val {entry['metric'].replace('_', ' ')}")
         axis.grid(alpha=0.3)
     handles = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
-    axes[0][0].legend(handles.values(), handles.keys(), loc="lower right")
+    figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2, frameon=False)
     figure.savefig(DOCS / "time_to_quality.svg", metadata={"Date": None})
 
 

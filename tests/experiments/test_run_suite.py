@@ -74,7 +74,7 @@ def test_only_the_run_that_val_chose_sees_the_test_images(suite, tmp_path):
 
 def test_the_same_command_trains_only_what_is_missing(suite, tmp_path):
     first = Silent(stop=[("here", "tinier")])
-    with pytest.raises(RunStopped):
+    with pytest.raises(RunStopped, match="go on with the same command"):
         run_suite(suite, tmp_path / "runs", first)
     states = [each["state"] for each in read_json(tmp_path / "runs" / "both" / "suite.json")["entries"]]
     assert states == ["finished", "interrupted", "failed", "failed"]

@@ -146,8 +146,10 @@ class _Ledger:
         record = self._records[entry]
         try:
             yield
-        except (RunStopped, KeyboardInterrupt):
+        except (RunStopped, KeyboardInterrupt) as stopped:
             record["state"] = "interrupted"
+            if isinstance(stopped, RunStopped):
+                stopped.fix = "go on with the same command."
             raise
         except FitwellError as error:
             record.update(state="failed", error={"found": error.found, "expected": error.expected, "fix": error.fix})

@@ -21,7 +21,7 @@ from fitwell.recipe.document import Document, KeyPath, read_document
 from fitwell.recipe.mistakes import nearest_name
 from fitwell.recipe.read import read_recipe, recipe_hash
 from fitwell.recipe.schema import Recipe
-from fitwell.recipe.section import Auto, Metric, Section
+from fitwell.recipe.section import Metric, Section
 
 EXAMPLE = "tasks: {chest: images/chest}, recipes: [fast, two-phase]"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -59,7 +59,7 @@ class Suite(Section):
     tasks: dict[Name, Task] = Field(min_length=1)
     recipes: tuple[Variant, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
-    metric: Metric | Auto = "auto"
+    metric: Metric = "auto"
 
     @field_validator("tasks", mode="before")
     @classmethod

@@ -218,7 +218,7 @@ class Split(Section):
 class Select(Section):
     """The val metric that chooses epochs."""
 
-    metric: Metric | Auto = "auto"
+    metric: Metric = "auto"
 
 
 class Predict(Section):
