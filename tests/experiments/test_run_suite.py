@@ -105,10 +105,14 @@ def test_another_recipe_or_another_picture_begins_a_new_run(suite, tmp_path):
     other_recipe = Silent()
     run_suite(suite, tmp_path / "runs", other_recipe)
     assert len(other_recipe.begun_runs) == 1
+    record = read_json(tmp_path / "runs" / "both" / "suite.json")["entries"][0]
+    assert len(record["earlier"]) == 1
     next((tmp_path / "here").rglob("*.png")).unlink()
     other_pictures = Silent()
-    run_suite(suite, tmp_path / "runs", other_pictures)
+    summary = run_suite(suite, tmp_path / "runs", other_pictures)
     assert len(other_pictures.begun_runs) == 2
+    seen = list((tmp_path / "runs" / "both").glob("*/evaluation/test/metrics.json"))
+    assert summary["tasks"]["here"]["chosen"]["opened"] == len(seen) > 1
 
 
 def test_a_bug_in_one_training_leaves_the_others_alone_and_its_trace(suite, tmp_path, monkeypatch):

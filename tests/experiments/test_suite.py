@@ -90,3 +90,11 @@ def test_a_wrong_setting_names_the_recipe_and_the_task(tmp_path):
     suite = read(tmp_path, "tasks: {a: {data: b, settings: {images.sise: 64}}}\nrecipes: [fast]\n")
     with pytest.raises(RecipeError, match=r"(?s)recipe fast for task a: .*images.sise.*did you mean size"):
         plan_entries(suite, tmp_path)
+
+
+def test_recipes_that_divide_the_images_differently_are_refused(tmp_path):
+    recipes = "recipes: [fast, {name: other, recipe: fast, settings: {split.val_fraction: 0.3}}]\n"
+    suite = read(tmp_path, "tasks: {a: b}\n" + recipes)
+    with pytest.raises(RecipeError, match="recipes fast and other divide the images of a differently"):
+        plan_entries(suite, tmp_path)
+    plan_entries(read(tmp_path, "tasks: {a: {data: b, settings: {split.val_fraction: 0.3}}}\n" + recipes), tmp_path)

@@ -49,6 +49,12 @@ def test_the_best_mean_is_chosen_and_of_its_runs_the_best(summary):
     assert summary["tasks"]["b"]["chosen"] == {"recipe": "old", "run": "bold0"}
 
 
+def test_a_recipe_whose_other_seeds_failed_is_not_chosen_for_the_luck_of_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(suite_summary, "_measured", lambda record, home: record)
+    runs = [ran("a", "old", 0, 0.8, 5), ran("a", "old", 1, 0.8, 5), ran("a", "new", 0, 0.9, 5)]
+    assert summarise(SUITE, runs, tmp_path)["tasks"]["a"]["chosen"]["recipe"] == "old"
+
+
 def test_of_log_loss_the_lowest_is_chosen(monkeypatch, tmp_path):
     monkeypatch.setattr(suite_summary, "_measured", lambda record, home: record)
     runs = [ran("a", "old", 0, 0, 1) | {"val": {"log_loss": {"value": 0.2}}}]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fitwell.data.index import Dataset
     from fitwell.training.observer import Observer
 
-Record = dict[str, Any]  # of an entry: task, recipe, seed, state, and when there: run, definition, seconds, error
+Record = dict[str, Any]  # of an entry: task, recipe, seed, state; once begun run, earlier runs, definition, seconds
 
 
 class Watcher(Protocol):
@@ -80,7 +80,8 @@ def _train(entry: Entry, images: _TaskImages, ledger: _Ledger, watcher: Watcher)
     if run is None or not run.run_json.exists():
         prepared = classifier.prepare(images.dataset, entry.recipe, images.task.on_data_error, look=images.look)
         run = classifier.start(prepared, ledger.home, f"{entry.task}-{entry.variant}-{entry.seed}")
-        record.update(run=run.id, definition=definition, seconds=0.0)
+        earlier = [*record.get("earlier", []), *([record["run"]] if "run" in record else [])]
+        record.update(run=run.id, definition=definition, seconds=0.0, earlier=earlier)
     elif run.read()["state"] == "finished" and run.evaluated("val"):
         record["state"] = "finished"
         return
@@ -134,7 +135,8 @@ class _Ledger:
 
     def count_openings(self, task: str) -> int:
         """Return how many runs of `task`, those that the suite no longer has among them, have seen its test images."""
-        runs = [each["run"] for each in [*self.records, *self._dropped] if each["task"] == task and "run" in each]
+        begun = [each for each in [*self.records, *self._dropped] if each["task"] == task and "run" in each]
+        runs = [run for each in begun for run in (each["run"], *each["earlier"])]
         return sum(RunFolder(self.home / run).evaluated("test") for run in runs)
 
     def write(self, summary: dict[str, Any] | None = None) -> None:

@@ -139,14 +139,28 @@ def plan_entries(suite: Suite, folder: Path) -> list[Entry]:
         folder: the suite's own, from which paths start.
 
     Raises:
-        RecipeError: when a recipe does not validate; says of which task and recipe.
+        RecipeError: when a recipe does not validate, or divides images otherwise than the first; says which.
     """
-    return [
+    entries = [
         Entry(task, variant.name, seed, _read_recipe(suite.tasks[task], task, variant, seed, folder))
         for seed in suite.seeds
         for task in suite.tasks
         for variant in suite.recipes
     ]
+    _require_one_division(entries)
+    return entries
+
+
+def _require_one_division(entries: Sequence[Entry]) -> None:
+    firsts: dict[str, Entry] = {}
+    for entry in entries:
+        first = firsts.setdefault(entry.task, entry)
+        if entry.recipe.split != first.recipe.split:
+            raise RecipeError(
+                found=f"recipes {first.variant} and {entry.variant} divide the images of {entry.task} differently.",
+                expected="one split for all recipes of a task, or their val numbers cannot be compared.",
+                fix="set the split in the settings of the task.",
+            )
 
 
 def _read_recipe(task: Task, name: str, variant: Variant, seed: int, folder: Path) -> Recipe:

@@ -71,7 +71,8 @@ def _summarise_task(
     for record in failed:
         recipes[record["recipe"]]["errors"].append(record["error"]["found"])
     sign = 1 if higher_is_better(metric) else -1
-    ranked = [name for name in names if recipes[name]["val"] is not None]
+    most = max(found["n"] for found in recipes.values())  # a mean of fewer seeds may be luck
+    ranked = [name for name in names if recipes[name]["n"] == most and recipes[name]["val"] is not None]
     chosen = None
     if ranked:
         best = max(ranked, key=lambda name: sign * recipes[name]["val"])
