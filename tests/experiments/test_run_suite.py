@@ -38,7 +38,7 @@ class Silent:
 @pytest.fixture
 def suite(pictures, tmp_path):
     """A suite of two tasks, of which one is missing, and two recipes."""
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    (tmp_path / "tiny.yaml").write_text(RECIPE + "balance: {class_weights: {red: 1, green: 2, blue: 1}}\n")
     (tmp_path / "tinier.yaml").write_text(RECIPE.replace("epochs: 1", "epochs: 2"))
     shutil.copytree(pictures, tmp_path / "here")
     path = tmp_path / "both.yaml"

@@ -117,13 +117,13 @@ class _Ledger:
         known = {}
         if self._path.exists():
             known = {(each["task"], each["recipe"], each["seed"]): each for each in read_json(self._path)["entries"]}
-        self._records: dict[Entry, Record] = {}
+        self._records: dict[str, Record] = {}
         for entry in entries:
             task, recipe, seed = entry.task, entry.variant, entry.seed
             new = {"task": task, "recipe": recipe, "seed": seed}
             record = {**known.pop((task, recipe, seed), new), "state": "waiting"}
             record.pop("error", None)
-            self._records[entry] = record
+            self._records[entry.key] = record
         self._dropped = list(known.values())  # of entries that the suite no longer has: their runs are still there
 
     @property
@@ -131,7 +131,7 @@ class _Ledger:
         return list(self._records.values())
 
     def of(self, entry: Entry) -> Record:
-        return self._records[entry]
+        return self._records[entry.key]
 
     def count_openings(self, task: str) -> int:
         """Return how many runs of `task`, those that the suite no longer has among them, have seen its test images."""
@@ -145,7 +145,7 @@ class _Ledger:
     @contextmanager
     def surviving(self, entry: Entry) -> Iterator[None]:
         """Write down how the entry ends; an error is its end, not that of the suite."""
-        record = self._records[entry]
+        record = self._records[entry.key]
         try:
             yield
         except (RunStopped, KeyboardInterrupt) as stopped:
