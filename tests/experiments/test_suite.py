@@ -66,6 +66,7 @@ def test_the_definition_changes_with_the_recipe_and_with_how_images_are_read(tmp
         ("tasks: {a: {dat: b}}\nrecipes: [fast]\n", r"unknown key tasks.a.dat; did you mean data\?"),
         ("tasks: {a: b}\nrecipes:\n  - fast\n  - fast\n", r"suite.yaml:2: recipes .*fast is the name of 2 recipes"),
         ("tasks: {a: b}\nrecipes: [fast]\nseeds: [-1]\n", r"suite.yaml:3: seeds.0 is -1"),
+        ("tasks: {a: b}\nrecipes: [fast]\nseeds: [1, 1]\n", r"suite.yaml:3: seeds .*expected each once"),
         ("tasks: {a: b}\nrecipes: [fast]\nmetric: loss\n", r"suite.yaml:3: metric is \"loss\""),
         ("tasks: {../a: b}\nrecipes: [fast]\n", r"suite.yaml:1: tasks.../a"),
         ("- a\n", r"holds a list"),

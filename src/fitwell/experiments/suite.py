@@ -84,6 +84,13 @@ class Suite(Section):
             raise ValueError(f"{twice[0]} is the name of {names.count(twice[0])} recipes; expected a name for each")
         return recipes
 
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds are {list(seeds)}; expected each once: the same seed gives the same run")
+        return seeds
+
 
 @dataclass(frozen=True)
 class Entry:
