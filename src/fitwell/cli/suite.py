@@ -100,13 +100,15 @@ class _LiveTable:
         self._draw()
 
     def begun(self, record: Record) -> Observer:
+        from fitwell.training.observer import PhaseStarted
         from fitwell.training.progress import describe
 
         epochs = 0
 
         def follow(event: Event) -> None:
             nonlocal epochs
-            epochs = getattr(event, "epochs", epochs)
+            if isinstance(event, PhaseStarted):
+                epochs = event.epochs
             line = describe(event, epochs)
             if line:
                 self._now[_name(record)] = line

@@ -91,8 +91,12 @@ class Network(nn.Module):
 
 def learns_statistics(network: Network) -> bool:
     """Return whether a BatchNorm of `network`, in training mode, changes its statistics: one image has none."""
+    mode = network.training
     network.train()
-    return any(layer.training for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm))
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    learns = any(norm.training for norm in norms)
+    network.train(mode)
+    return learns
 
 
 def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
