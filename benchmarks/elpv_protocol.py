@@ -23,6 +23,7 @@ from fitwell.data.demo import elpv_dataset
 
 TEST_SHARE, VAL_SHARE = 0.25, 0.1  # of all, of the rest
 SETTINGS = {
+    "model.own_statistics": "0",  # else every split would have frozen layers of its own
     "images.size": "256",
     "augment.rotate_degrees": "0",
     "augment.crop_area": "[1, 1]",
@@ -57,15 +58,19 @@ def divide(table, seed):
     return table.assign(split=split)
 
 
-def run_split(folder, table, settings):
-    """Return test accuracy, plain and weighted, and the seconds of the command."""
+def run_split(folder, root, table, settings):
+    """Return test accuracy, plain and weighted, and the seconds of the command.
+
+    Args:
+        root: that the table's paths begin at.
+    """
     table.to_csv(folder / "split.csv", index=False)
     flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
     runs = folder / "runs"
-    command = [sys.executable, "-m", "fitwell", "train", str(folder / "split.csv"), "--runs-dir", str(runs), *flags]
+    command = [sys.executable, "-m", "fitwell", "train", str(folder / "split.csv"), "--image-root", str(root)]
     started = time.perf_counter()
     subprocess.run(
-        [*command, "--on-data-error", "warn"],
+        [*command, "--runs-dir", str(runs), *flags, "--on-data-error", "warn"],
         env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
         check=True,
         stdout=subprocess.DEVNULL,
@@ -91,9 +96,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "images").symlink_to(root / "images")
         for seed in range(num_splits):
-            rows.append({"split": seed, **run_split(folder, divide(table, seed), settings)})
+            rows.append({"split": seed, **run_split(folder, root, divide(table, seed), settings)})
             progress(str(rows[-1]))
             scores = {
                 score: mean_interval([row[score] for row in rows], bounds=(0, 1))
