@@ -6,7 +6,7 @@ from fitwell.evaluation.intervals import BOOTSTRAPPED, NUM_RESAMPLES, find_units
 def bootstrap_intervals(probs, labels, groups, *, num_resamples=NUM_RESAMPLES, seed=0):
     """Return (low, high) by metric; None where there is no interval."""
     units = find_units(labels, groups)
-    drawn = resample(probs, labels, units, ordered=True, num_resamples=num_resamples, seed=seed)
+    drawn = resample(probs, labels, units, names=BOOTSTRAPPED, num_resamples=num_resamples, seed=seed)
     found = {
         name: interval_of(drawn.metrics[name], metric(probs, labels), units, labels=labels)
         for name, metric in BOOTSTRAPPED.items()

@@ -280,6 +280,7 @@ def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str, on_data_error:
 
 
 def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[str, Any]:
+    from fitwell.evaluation.choices import choose_on_val
     from fitwell.evaluation.evaluate import write_evaluation
     from fitwell.evaluation.report import write_report
     from fitwell.evaluation.results import write_results
@@ -290,6 +291,8 @@ def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[
         if name == "test":
             _log_opening(run)
         logits = model.logits(root, list(images["path"]))
+        if name == "val":
+            choose_on_val(run, logits, images["label"], model.classes)
         counts = run.read()["split"]["counts"]["train"]
         majority = max(counts, key=counts.get)
         metrics = write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=model.ordered)

@@ -9,6 +9,7 @@ from fitwell.evaluation.charts import (
     inline,
     learning_curves,
     learning_rate_curve,
+    reliability_chart,
     roc_chart,
     shorten,
     spell,
@@ -45,7 +46,17 @@ def draw_everything():
         learning_rate_curve(epochs),
         confusion_chart(np.array([[3, 1], [0, 4]]), ["cat", "dog"]),
         roc_chart(np.array([[0, 0], [0, 0.5], [1, 1]]), positive="dog", area=0.75),
+        reliability_chart(make_calibration()),
     ]
+
+
+def make_calibration(*, tempered=True):
+    bins = [
+        {"low": low, "high": low + 0.2, "count": 5, "confidence": low + 0.1, "accuracy": 0.6, "interval": [0.3, 0.8]}
+        for low in (0.4, 0.8)
+    ]
+    part = {"reliability": bins}
+    return {"plain": part, "tempered": part if tempered else None}
 
 
 def test_the_same_numbers_give_the_same_bytes_without_a_date():
@@ -66,6 +77,13 @@ def test_learning_curves_of_one_epoch_without_a_best_show_a_point():
     assert "kept" not in seen
     assert "Validation log loss (lower is better)" in seen
     assert "<use " in svg
+
+
+def test_reliability_chart_tells_plain_from_tempered():
+    seen = texts(reliability_chart(make_calibration()))
+    for text in ("right (share)", "images", "as they are", "with the temperature", "as sure as right"):
+        assert text in seen
+    assert "with the temperature" not in texts(reliability_chart(make_calibration(tempered=False)))
 
 
 def test_learning_rate_curve_leaves_out_a_part_that_never_trains():

@@ -12,7 +12,7 @@ import sklearn.metrics
 from bootstrap import bootstrap_intervals
 from fitwell.errors import DataError
 from fitwell.evaluation.evaluate import slice_columns, write_evaluation
-from fitwell.evaluation.intervals import wilson_interval
+from fitwell.evaluation.intervals import auc_interval, find_units, wilson_interval
 from fitwell.evaluation.metrics import softmax
 from fitwell.run_folder import RunFolder
 
@@ -57,7 +57,8 @@ def test_metrics_json_is_what_was_returned_and_stands_beside_the_other_files(run
     assert written.pop("schema_version") == 1
     assert written == metrics
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    assert names == ["confusion.csv", "figures/confusion.svg", "figures/roc.svg", "metrics.json", "predictions.parquet"]
+    figures = [f"figures/{name}.svg" for name in ("confusion", "reliability", "roc")]
+    assert names == ["confusion.csv", *figures, "metrics.json", "predictions.parquet"]
 
 
 def test_groups_of_one_image_each_are_no_groups(run, tmp_path):
@@ -78,9 +79,12 @@ def test_numbers_equal_scikit_learn_and_carry_their_interval_and_method(run):
     assert entries["accuracy"]["interval"] == pytest.approx(wilson_interval(right, 60))
     assert entries["accuracy"]["method"] == f"Wilson, {right} of 60 images"
     expected = bootstrap_intervals(probs, labels, None)
-    for name in ("balanced_accuracy", "macro_f1", "auc"):
+    for name in ("balanced_accuracy", "macro_f1"):
         assert entries[name]["interval"] == pytest.approx(expected[name])
         assert entries[name]["method"] == "bootstrap, 2000 resamples of 60 images"
+    expected = auc_interval(probs, labels, find_units(labels, None))
+    assert entries["auc"]["interval"] == [expected.low, expected.high]
+    assert entries["auc"]["method"] == "DeLong on the logit scale, 60 images"
     assert entries["log_loss"]["interval"] is None
     assert metrics["confusion"] == sklearn.metrics.confusion_matrix(labels, predicted).tolist()
     assert metrics["num_images"] == 60
@@ -91,14 +95,49 @@ def test_numbers_equal_scikit_learn_and_carry_their_interval_and_method(run):
     assert row["precision"]["interval"] == pytest.approx(wilson_interval(row["correct"], row["predicted"]))
 
 
+def test_two_classes_have_further_metrics_and_rankings_with_intervals(run):
+    images = make_images(200)
+    metrics, logits = judge(run, images)
+    labels, scores = np.array([CLASSES.index(label) for label in images["label"]]), softmax(logits)[:, 1]
+    expected = {
+        "average_precision": sklearn.metrics.average_precision_score(labels, scores),
+        "partial_auc": sklearn.metrics.roc_auc_score(labels, scores, max_fpr=0.1),
+        "brier_score": sklearn.metrics.brier_score_loss(labels, scores),
+        "matthews_correlation": sklearn.metrics.matthews_corrcoef(labels, scores > 0.5),
+        "weighted_f1": sklearn.metrics.f1_score(labels, scores > 0.5, average="weighted"),
+    }
+    for name, value in expected.items():
+        entry = metrics["metrics"][name]
+        assert entry["value"] == pytest.approx(value, abs=1e-9)
+        assert entry["interval"][0] < value < entry["interval"][1]
+        assert entry["method"] == "bootstrap, 2000 resamples of 200 images"
+
+
+def test_three_classes_have_no_ranking_and_no_threshold(run):
+    classes = ("cat", "dog", "owl")
+    metrics, _ = judge(run, make_images(60, classes), classes)
+    assert "average_precision" not in metrics["metrics"]
+    assert metrics["metrics"]["cohen_kappa"]["interval"] is not None
+    assert metrics["operating_point"] is None
+    assert metrics["metrics"]["auc"]["method"] == "DeLong on the logit scale, 60 images"
+
+
+def test_answering_one_class_has_a_correlation_of_nothing_that_may_lie_on_either_side(run):
+    images = make_images(40)
+    metrics = write_evaluation(run, "test", images, np.tile([2.0, 0.0], (40, 1)), CLASSES, majority="cat")
+    low, high = metrics["metrics"]["matthews_correlation"]["interval"]
+    assert -0.3 < low < 0 < high < 0.3
+
+
 def test_groups_are_what_is_resampled_and_few_of_them_are_said_to_be_few(run):
     images = make_images(40, groups=True)
     metrics, logits = judge(run, images)
     labels = np.array([CLASSES.index(label) for label in images["label"]])
     expected = bootstrap_intervals(softmax(logits), labels, images["group"].to_numpy())
-    for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc"):
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
         assert metrics["metrics"][name]["interval"] == pytest.approx(expected[name])
         assert metrics["metrics"][name]["method"] == "bootstrap, 2000 resamples of 8 groups"
+    assert metrics["metrics"]["auc"]["method"] == "DeLong on the logit scale, 8 groups"
     assert metrics["per_class"][1]["recall"]["method"] == "bootstrap, 2000 resamples of 8 groups"
     assert metrics["num_groups"] == 8
     assert any(note.startswith("There are only 8 groups") for note in metrics["notes"])
@@ -171,7 +210,7 @@ def test_resamples_without_a_class_are_counted_in_a_note(run):
     images = make_images(60, groups=True)
     images["label"] = ["dog" if index in (3, 30) else "cat" for index in range(60)]
     metrics, _ = judge(run, images)
-    num_left_out = metrics["metrics"]["auc"]["num_left_out"]
+    num_left_out = metrics["metrics"]["average_precision"]["num_left_out"]
     assert num_left_out == pytest.approx(2000 * (10 / 12) ** 12, abs=80)
     assert f"{num_left_out} resamples lacked a class" in metrics["notes"][-1]
 
@@ -233,7 +272,7 @@ def test_logits_of_another_shape_are_our_bug(run):
 
 
 def test_judging_and_reporting_never_load_torch():
-    names = ["metrics", "intervals", "evaluate", "charts", "report"]
+    names = ["metrics", "ranking", "calibration", "operating_point", "choices", "evaluate", "charts", "report"]
     code = "import sys, {}; sys.exit(bool({{'torch', 'sklearn', 'matplotlib'}} & set(sys.modules)))".format(
         ", ".join(f"fitwell.evaluation.{name}" for name in names)
     )

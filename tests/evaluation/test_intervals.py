@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 from statsmodels.stats.proportion import proportion_confint
 
@@ -7,13 +8,22 @@ from bootstrap import bootstrap_intervals
 from fitwell.evaluation import intervals
 from fitwell.evaluation.intervals import (
     BOOTSTRAPPED,
+    auc_interval,
     draw,
     find_units,
     interval_of,
     resample,
     wilson_interval,
 )
-from fitwell.evaluation.metrics import confusion_matrix, higher_is_better, softmax
+from fitwell.evaluation.metrics import (
+    FURTHER_METRICS,
+    auc,
+    confusion_matrix,
+    further_metrics,
+    higher_is_better,
+    softmax,
+)
+from fitwell.evaluation.ranking import RANKING_METRICS, ranking_metrics
 
 
 def make_case(num_images, num_classes, seed):
@@ -56,7 +66,7 @@ def test_resampled_metrics_equal_a_naive_loop_over_the_same_multiplicities(num_c
     probs, labels = make_case(40, num_classes, seed=num_classes)
     groups = np.array([f"g{index % 9}" for index in range(40)]) if grouped else None
     units = find_units(labels, groups)
-    drawn = resample(probs, labels, units, ordered=True, num_resamples=60, seed=3)
+    drawn = resample(probs, labels, units, names=BOOTSTRAPPED, num_resamples=60, seed=3)
     multiplicities = columns_of(draw(units, num_resamples=60, seed=3))
     expected = by_hand(probs, labels, multiplicities)
     for column, name in enumerate(BOOTSTRAPPED):
@@ -155,7 +165,7 @@ def test_resamples_without_a_class_are_left_out_of_the_auc_and_counted():
     labels = np.where(np.arange(40) % 10 == 0, 1, 0)  # class 1 in every tenth image
     groups = np.arange(40) // 20 * 100 + np.arange(40) % 20 // 5  # eight groups, four of mixed class
     units = find_units(labels, groups)
-    drawn = resample(probs, labels, units, num_resamples=2000)
+    drawn = resample(probs, labels, units, names=("accuracy", "auc"), num_resamples=2000)
     undefined = int(np.isnan(drawn.metrics["auc"]).sum())
     assert undefined == pytest.approx(2000 * 0.5**8, abs=12)
     assert not np.isnan(drawn.metrics["accuracy"]).any()
@@ -172,6 +182,96 @@ def test_a_metric_undefined_in_most_resamples_has_no_interval():
 
 def test_a_class_that_is_never_predicted_has_no_precision_in_any_resample():
     labels = np.array([0, 0, 1, 1])
-    drawn = resample(np.tile([0.9, 0.1], (4, 1)), labels, find_units(labels, None), num_resamples=10)
+    drawn = resample(np.tile([0.9, 0.1], (4, 1)), labels, find_units(labels, None), names=(), num_resamples=10)
     assert np.isnan(drawn.precision[:, 1]).all()
     np.testing.assert_array_equal(drawn.recall, np.tile([1.0, 0.0], (10, 1)))
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_further_metrics_and_rankings_equal_a_naive_loop_too(num_classes):
+    probs, labels = make_case(40, num_classes, seed=6)
+    units = find_units(labels, np.arange(40) // 4)
+    names = [*FURTHER_METRICS, *(RANKING_METRICS if num_classes == 2 else ())]
+    drawn = resample(probs, labels, units, names=names, num_resamples=40, seed=3)
+    assert sorted(drawn.metrics) == sorted(names)
+    for index, times in enumerate(columns_of(draw(units, num_resamples=40, seed=3)).astype(int)):
+        picked = np.repeat(np.arange(40), times)
+        expected = further_metrics(probs[picked], labels[picked])
+        if num_classes == 2:
+            expected |= ranking_metrics(probs[picked, 1], labels[picked] == 1)
+        assert {name: drawn.metrics[name][index] for name in names} == pytest.approx(expected, abs=1e-12)
+
+
+def test_only_the_metrics_that_are_named_are_computed():
+    probs, labels = make_case(30, 2, seed=1)
+    assert list(resample(probs, labels, find_units(labels, None), names=("auc",), num_resamples=5).metrics) == ["auc"]
+
+
+def delong_by_hand(scores, positive):
+    """The logit interval from all pairs, with Student's quantile."""
+    psi = np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5
+    area, rows, columns = psi.mean(), psi.mean(axis=1), psi.mean(axis=0)
+    variance = rows.var(ddof=1) / len(rows) + columns.var(ddof=1) / len(columns)
+    reach = scipy.stats.t.ppf(0.975, len(scores) - 1) * np.sqrt(variance) / (area * (1 - area))
+    return scipy.special.expit(scipy.special.logit(area) + np.array([-reach, reach]))
+
+
+def test_the_interval_of_the_auc_is_delongs_on_the_logit_scale():
+    probs, labels = make_case(80, 2, seed=4)
+    found = auc_interval(probs, labels, find_units(labels, None))
+    assert (found.low, found.high) == pytest.approx(delong_by_hand(probs[:, 1], labels == 1), abs=1e-12)
+    assert found.method == "DeLong on the logit scale, 80 images"
+
+
+def test_groups_of_one_image_each_change_delongs_interval_by_their_degrees_of_freedom_alone():
+    probs, labels = make_case(80, 2, seed=4)
+    alone = auc_interval(probs, labels, find_units(labels, np.arange(80)))
+    assert (alone.low, alone.high) == pytest.approx(delong_by_hand(probs[:, 1], labels == 1), abs=1e-12)
+
+
+def test_copies_in_a_group_tell_nothing_new_about_the_auc():
+    probs, labels = make_case(60, 3, seed=4)
+    once = auc_interval(probs, labels, find_units(labels, np.arange(60)))
+    copies, groups = np.repeat(np.arange(60), 5), np.repeat(np.arange(60), 5)
+    five_times = auc_interval(probs[copies], labels[copies], find_units(labels[copies], groups))
+    assert (five_times.low, five_times.high) == pytest.approx((once.low, once.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_delong_and_the_bootstrap_agree_on_many_images(num_classes, grouped):
+    probs, labels = make_case(900, num_classes, seed=9)
+    units = find_units(labels, np.arange(900) // 3 if grouped else None)
+    drawn = resample(probs, labels, units, names=("auc",), num_resamples=1000).metrics["auc"]
+    resampled = interval_of(drawn, auc(probs, labels), units, labels=labels)
+    found = auc_interval(probs, labels, units)
+    assert (found.low, found.high) == pytest.approx((resampled.low, resampled.high), abs=0.004)
+
+
+@pytest.mark.parametrize(("scores", "ends"), [("right", (True, False)), ("wrong", (False, True))])
+def test_an_auc_of_one_or_zero_has_the_exact_bound_of_the_rarest_class(scores, ends):
+    labels = np.array([0] * 30 + [1] * 20)
+    found = auc_interval(np.eye(2)[labels if scores == "right" else 1 - labels], labels, find_units(labels, None))
+    low, _ = proportion_confint(20, 20, method="beta")
+    assert (found.low, found.high) == pytest.approx((low, 1) if ends[0] else (0, 1 - low), abs=1e-12)
+    assert found.method == "bound for no exception: 20 images hold the rarest class"
+
+
+def test_a_constant_score_and_a_single_positive_have_no_zero_width():
+    for labels, probs in (
+        (np.array([0] * 30 + [1] * 20), np.full((50, 2), 0.5)),
+        (np.array([0] * 30 + [1]), np.column_stack([np.linspace(0, 1, 31), np.linspace(1, 0, 31)])),
+    ):
+        found = auc_interval(probs, labels, find_units(labels, None))
+        assert found.low < auc(probs, labels) < found.high or found.low == 0
+
+
+def test_an_auc_of_one_class_has_no_interval():
+    assert auc_interval(np.full((5, 2), 0.5), np.zeros(5, int), find_units(np.zeros(5, int), None)) is None
+
+
+def test_a_bound_stays_within_the_metrics_own_range():
+    labels = np.array([0, 0, 1, 1])
+    units = find_units(labels, None)
+    found = interval_of(np.zeros(9), 0.0, units, labels=labels, bounds=(-1.0, 1.0))
+    assert (found.low, found.high) == pytest.approx((-0.842, 0.842), abs=1e-3)  # 1 - 0.025 ** (1 / 2)

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitwell.evaluation.metrics import (
+    FURTHER_METRICS,
     METRICS,
     ORDERED_METRICS,
     accuracy,
@@ -12,7 +13,11 @@ from fitwell.evaluation.metrics import (
     auc,
     auc_per_class,
     balanced_accuracy,
+    bounds_of,
+    brier_losses,
+    brier_score,
     confusion_matrix,
+    further_metrics,
     higher_is_better,
     log_loss,
     macro_f1,
@@ -72,6 +77,31 @@ def test_metrics_of_ordered_classes_equal_scikit_learn(num_classes, seed):
     assert found["quadratic_kappa"] == pytest.approx(kappa, abs=1e-12)
     error = sklearn.metrics.mean_absolute_error(labels, predicted)
     assert found["mean_absolute_error"] == pytest.approx(error, abs=1e-12)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 7])
+@pytest.mark.parametrize("seed", range(5))
+def test_further_metrics_equal_scikit_learn(num_classes, seed):
+    probs, labels = make_case(97, num_classes, seed)
+    found, predicted = further_metrics(probs, labels), probs.argmax(axis=1)
+    assert tuple(found) == FURTHER_METRICS
+    shown = probs[:, 1] if num_classes == 2 else probs
+    expected = {
+        "macro_precision": sklearn.metrics.precision_score(labels, predicted, average="macro", zero_division=0),
+        "weighted_precision": sklearn.metrics.precision_score(labels, predicted, average="weighted", zero_division=0),
+        "weighted_f1": sklearn.metrics.f1_score(labels, predicted, average="weighted", zero_division=0),
+        "matthews_correlation": sklearn.metrics.matthews_corrcoef(labels, predicted),
+        "cohen_kappa": sklearn.metrics.cohen_kappa_score(labels, predicted),
+        "brier_score": sklearn.metrics.brier_score_loss(labels, shown),
+    }
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_brier_score_of_certain_mistakes_is_one_of_two_classes_and_two_of_more():
+    assert brier_score(np.eye(2)[[1, 0]], np.array([0, 1])) == 1
+    assert brier_score(np.eye(3)[[1, 0]], np.array([0, 1])) == 2
+    assert brier_losses(np.array([[0.6, 0.4]]), np.array([0])) == pytest.approx([0.16])
+    assert brier_score(np.zeros((0, 2)), np.zeros(0, dtype=int)) is None
 
 
 def test_a_mistake_between_neighbours_costs_less_than_one_between_the_ends():
@@ -216,5 +246,13 @@ def test_roc_curve_equals_scikit_learn_with_ties():
     np.testing.assert_allclose(points, np.column_stack([false_rate, true_rate]), atol=1e-12)
 
 
-def test_only_log_loss_is_better_when_lower():
+def test_losses_and_errors_are_better_when_lower():
     assert [higher_is_better(name) for name in METRICS] == [True, True, True, True, False]
+    assert not higher_is_better("brier_score")
+
+
+def test_correlations_go_below_nothing_and_some_errors_above_one():
+    assert bounds_of("cohen_kappa", 2) == (-1, 1)
+    assert bounds_of("mean_absolute_error", 5) == (0, 4)
+    assert [bounds_of("brier_score", num_classes) for num_classes in (2, 3)] == [(0, 1), (0, 2)]
+    assert bounds_of("accuracy", 7) == (0, 1)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from fitwell.data.split import write_split
+from fitwell.evaluation.choices import choose_on_val
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.report import (
     describe_verdict,
@@ -96,6 +97,8 @@ def judge(run, split="test", *, images=None, gain=2.0):
     part.insert(0, "id", part["path"])
     logits = np.random.default_rng(0).normal(size=(len(part), len(classes)))
     logits[np.arange(len(part)), [classes.index(label) for label in part["label"]]] += gain
+    if split == "val":
+        choose_on_val(run, logits, part["label"], classes)
     return write_evaluation(run, split, part, logits, classes, majority=classes[0])
 
 
@@ -128,7 +131,7 @@ def test_the_page_says_the_verdict_first_and_then_what_it_rests_on(tmp_path):
     places = [page.text.find(text) for text in order]
     assert -1 not in places, order[places.index(-1)]
     assert places == sorted(places)
-    assert page.tags.count("svg") == 4 + 4  # tiles, then curves, learning rate, confusion, ROC
+    assert page.tags.count("svg") == 4 + 5  # tiles, then curves, learning rate, confusion, ROC, reliability
     assert "head: 3 epochs; 9 s of computing." in page.text
     assert "Groups 5 5 5" in page.text
 
@@ -245,7 +248,64 @@ def test_more_than_two_classes_are_headed_by_balanced_accuracy_and_have_no_roc(t
     assert "guessing would reach 33.3." in page.text
     assert "AUC, against the rest" in page.text
     assert "Every image counts as independent: no groups were given." in page.text
-    assert page.tags.count("svg") == 4 + 3
+    assert page.tags.count("svg") == 4 + 4
+
+
+def test_the_page_says_what_the_threshold_of_val_promised_and_what_it_keeps_on_test(tmp_path):
+    run = make_run(tmp_path)
+    promised = judge(run, "val")["operating_point"]
+    kept = judge(run, gain=1.0)["operating_point"]
+    write_report(run)
+    text = Page(run.report_html).text
+    threshold = format_number(promised["threshold"])
+    assert f"at least {threshold}: threshold chosen on 30 val images by the rule “youden”." in text
+    assert "Where it was chosen: Validation Realised: Test (95 % CI)" in text
+    for name in ("sensitivity", "specificity"):
+        assert f"{name} {promised['here'][name]['value']:.3f} {kept['here'][name]['value']:.3f} " in text
+    assert f"Of 15 “dog” images {kept['here']['true_positive']} are called so" in text
+    assert "0.1 % 1 % 5 % 10 % 20 % 50 %" in text
+    assert json.loads(run.report_json.read_text())["promised"] == promised["here"]
+
+
+def test_a_rule_that_finds_no_threshold_is_told(tmp_path):
+    run = make_run(tmp_path)
+    run.recipe.write_text(RECIPE + "judge: {operating_point: precision >= 1}\n")
+    judge(run, "val", gain=0)
+    write_report(run)
+    text = Page(run.report_html).text
+    assert "The rule “precision >= 1” finds no threshold on the 30 val images: no threshold better" in text
+    assert "Realised" not in text
+
+
+def test_calibration_stands_beside_that_of_a_perfect_model(tmp_path):
+    run = make_run(tmp_path)
+    judge(run, "val")
+    calibration = judge(run)["calibration"]
+    write_report(run)
+    text = Page(run.report_html).text
+    plain, tempered = calibration["plain"]["ece"], calibration["tempered"]["ece"]
+    shown = f"ECE, 15 bins of equal width {plain['value']:.3f} perfect: {plain['perfect']['mean']:.3f}, "
+    assert shown in text
+    assert f"{tempered['value']:.3f} perfect: {tempered['perfect']['mean']:.3f}, " in text
+    assert f"Temperature {calibration['temperature']['value']:.3g}, fitted on 30 val images" in text
+
+
+def test_without_val_there_is_no_temperature_yet(tmp_path):
+    run = make_run(tmp_path)
+    judge(run)
+    write_report(run)
+    text = Page(run.report_html).text
+    assert f"Val fits it: fitwell evaluate {run.path} --split val" in text
+    assert "With one threshold" not in text
+
+
+def test_further_metrics_are_explained(tmp_path):
+    run = make_run(tmp_path)
+    metrics = judge(run)["metrics"]
+    write_report(run)
+    entry = metrics["sensitivity_at_95_specificity"]
+    shown = f"sensitivity at 95 % specificity {entry['value']:.3f} {format_interval(entry['interval'])} best point"
+    assert shown in Page(run.report_html).text
 
 
 def test_report_json_holds_what_the_page_shows(tmp_path):

@@ -7,11 +7,17 @@ from fitwell.data.index import index_dataset
 from fitwell.data.split import read_split
 from fitwell.errors import DataError, RecipeError, UsageError
 from fitwell.files import read_json_lines
+from fitwell.recipe.judge import Judge
 from fitwell.recipe.phase import Last, Phase
 from fitwell.recipe.read import parse_recipe
 from fitwell.recipe.schema import Images, Model, Target
 from fitwell.training.prepare import create_run, prepare_run
 from pictures import tiny_recipe, write_pictures
+
+
+@pytest.fixture
+def two_colors(tmp_path):
+    return write_pictures(tmp_path / "two colors", classes=("red", "blue"))
 
 
 def test_a_prepared_run_has_its_split_recipe_and_record_on_disk(pictures, tmp_path):
@@ -139,6 +145,24 @@ def test_classes_go_in_the_order_that_the_recipe_gives_them(pictures):
 def test_an_order_of_other_classes_is_refused(pictures, order):
     with pytest.raises(RecipeError, match=r"(?s)target.order names red, blue.*the classes blue, green, red"):
         prepare_run(index_dataset(pictures), tiny_recipe(target=Target(order=order)))
+
+
+def test_the_class_that_is_looked_for_comes_last(two_colors):
+    prepared = prepare_run(index_dataset(two_colors), tiny_recipe(judge=Judge(positive="blue")))
+    assert prepared.classes == ("red", "blue")
+    assert prepare_run(index_dataset(two_colors), tiny_recipe()).classes == ("blue", "red")
+
+
+def test_a_class_to_look_for_that_is_none_of_two_is_refused(pictures, two_colors):
+    with pytest.raises(
+        RecipeError, match=r"(?s)judge.positive is blue; the classes are blue, green, red.*of two classes"
+    ):
+        prepare_run(index_dataset(pictures), tiny_recipe(judge=Judge(positive="blue")))
+    with pytest.raises(RecipeError, match=r"(?s)judge.positive is pink; the classes are blue, red"):
+        prepare_run(index_dataset(two_colors), tiny_recipe(judge=Judge(positive="pink")))
+    ordered = tiny_recipe(judge=Judge(positive="blue"), target=Target(order=("blue", "red")))
+    with pytest.raises(RecipeError, match=r"(?s)judge.positive is blue.*the last one where target.order orders them"):
+        prepare_run(index_dataset(two_colors), ordered)
 
 
 @pytest.mark.parametrize("key", ["batch_size", "micro_batch"])

@@ -58,6 +58,19 @@ STYLE: Any = {  # keys of rcParams, which mypy would want spelled as literals
 }
 
 
+NAMES = {  # of metrics that are not written as their keys are
+    "auc": "AUC",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "partial_auc": "partial AUC",
+    "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
+    "cohen_kappa": "Cohen's kappa",
+    "matthews_correlation": "Matthews correlation",
+    "brier_score": "Brier score",
+    "ece": "ECE, 15 bins of equal width",
+    "ece_equal_mass": "ECE, 15 bins of equal mass",
+    "smooth_ece": "smooth ECE, no bins",
+}
 BESIDE_TITLE: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.985), "borderaxespad": 0, "ncols": 2}
 
 
@@ -153,6 +166,31 @@ def roc_chart(points: NDArray[np.float64], *, positive: str, area: float) -> str
     return _draw(_fill, (4.2, 3.84))
 
 
+def reliability_chart(calibration: dict[str, Any]) -> str:
+    """Draw the share that is right against the confidence, with Wilson intervals, over how many images have it.
+
+    Args:
+        calibration: as metrics.json has it; the tempered probabilities are drawn where there are some.
+    """
+
+    def _fill(figure: Figure) -> None:
+        axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1.2)
+        axes.text(0.97, 0.9, "as sure as right", rotation=45, ha="right", va="top", fontsize=9, alpha=0.75)
+        drawn = {"as they are": calibration["plain"], "with the temperature": calibration["tempered"]}
+        looks = ((BLUE, "o", "-"), (ORANGE, "s", "--"))
+        for (label, part), (color, marker, dash) in zip(drawn.items(), looks, strict=True):
+            if part:
+                _draw_bins(axes, counts, part["reliability"], {"color": color, "linestyle": dash}, label, marker)
+        axes.set(xlim=(0, 1), ylim=(0, 1.01))
+        axes.set_ylabel("right (share)")
+        axes.legend(loc="upper left")
+        counts.set_ylabel("images")
+        counts.set_xlabel("confidence: the largest probability")
+
+    return _draw(_fill, (4.4, 4.9))
+
+
 def inline(svg: str, name: str, description: str) -> str:
     """Return `svg` ready to stand in an HTML page: scaled, named for screen readers, in the page's ink.
 
@@ -174,7 +212,7 @@ def inline(svg: str, name: str, description: str) -> str:
 
 def spell(metric: str) -> str:
     """Return `metric` as people write it."""
-    return {"auc": "AUC", "macro_f1": "macro F1"}.get(metric, metric.replace("_", " "))
+    return NAMES.get(metric, metric.replace("_", " "))
 
 
 def shorten(name: str) -> str:
@@ -222,6 +260,20 @@ def _draw_lines(
 
 def _dot(values: Sequence[float]) -> str:
     return "o" if len(values) == 1 else ""  # a line of one point would be invisible
+
+
+def _draw_bins(
+    axes: Axes, counts: Axes, bins: Sequence[dict[str, Any]], line: dict[str, Any], label: str, marker: str
+) -> None:
+    """Draw bins of confidence: the share that is right with its interval, and how many images there are."""
+    place, share = [row["confidence"] for row in bins], np.array([row["accuracy"] for row in bins])
+    ends = np.array([row["interval"] for row in bins]).T  # (2, bins)
+    reach = np.maximum([share - ends[0], ends[1] - share], 0)
+    axes.errorbar(place, share, yerr=reach, **line, marker=marker, markersize=5, elinewidth=1, capsize=2, label=label)
+    num_bins = round(1 / (bins[0]["high"] - bins[0]["low"]))
+    heights = np.zeros(num_bins)
+    heights[[round(row["low"] * num_bins) for row in bins]] = [row["count"] for row in bins]
+    counts.stairs(heights, np.linspace(0, 1, num_bins + 1), **line)
 
 
 def _mark_phases(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,18 +16,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitwell.errors import DataError
-from fitwell.evaluation.charts import confusion_chart, roc_chart
+from fitwell.evaluation.charts import confusion_chart, reliability_chart, roc_chart
+from fitwell.evaluation.choices import judge_choices
 from fitwell.evaluation.intervals import (
-    BOOTSTRAPPED,
     Interval,
     Resamples,
     Units,
+    auc_interval,
     find_units,
     interval_of,
     resample,
     wilson_interval,
 )
-from fitwell.evaluation.metrics import all_metrics, confusion_matrix, per_class, roc_curve, softmax
+from fitwell.evaluation.metrics import (
+    accuracy,
+    all_metrics,
+    auc,
+    balanced_accuracy,
+    bounds_of,
+    confusion_matrix,
+    further_metrics,
+    per_class,
+    roc_curve,
+    softmax,
+)
+from fitwell.evaluation.ranking import ranking_metrics
 from fitwell.files import write_bytes, write_json, write_text
 from fitwell.run_folder import RunFolder
 
@@ -89,6 +103,7 @@ def write_evaluation(
         DataError: without images, when a label is no class of the run, or when a prediction is not finite.
     """
     judged = replace(_judge_input(images, logits, classes), ordered=ordered)
+    units = find_units(judged.labels, judged.groups)
     folder = run.evaluation(split)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     matrix = confusion_matrix(judged.probs, judged.labels)
@@ -99,16 +114,18 @@ def write_evaluation(
         "classes": list(classes),
         "class_counts": dict(zip(classes, matrix.sum(axis=1).tolist(), strict=True)),
         "confidence": CONFIDENCE,
-        **_with_intervals(judged, classes),
-        "baseline": _baseline(judged, classes, majority),
+        **_with_intervals(judged, units, classes),
+        "baseline": _baseline(judged, units, classes, majority),
         "confusion": matrix.tolist(),
         "roc": _roc(judged, classes),
+        **judge_choices(run, logits, judged.labels, units),
         **_slices(judged, images),
     }
     metrics["notes"] = _notes(metrics)
     write_bytes(folder / "predictions.parquet", _predictions(images, judged.probs, classes))
     write_text(folder / "confusion.csv", _confusion_csv(matrix, classes))
     write_text(folder / "figures" / "confusion.svg", confusion_chart(matrix, classes))
+    write_text(folder / "figures" / "reliability.svg", reliability_chart(metrics["calibration"]))
     _write_roc(folder / "figures" / "roc.svg", metrics)
     write_json(folder / "metrics.json", metrics)  # last: who finds it finds the rest
     return metrics
@@ -147,36 +164,51 @@ def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classe
     return Judged(softmax(logits), labels, groups)
 
 
-def _with_intervals(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any]:
+def _with_intervals(judged: Judged, units: Units, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return `metrics` and `per_class`, from one set of resamples."""
-    units = find_units(judged.labels, judged.groups)
-    drawn = resample(judged.probs, judged.labels, units, ordered=judged.ordered)
+    values = all_metrics(judged.probs, judged.labels, ordered=judged.ordered)
+    values |= further_metrics(judged.probs, judged.labels)
+    if len(classes) == 2:
+        values |= ranking_metrics(judged.probs[:, 1], judged.labels == 1)
+    drawn = _resample(judged, units, values)
     rows = per_class(judged.probs, judged.labels, classes)
     for index, row in enumerate(rows):
-        for name, total, values in (
+        for name, total, shares in (
             ("recall", row["support"], drawn.recall[:, index]),
             ("precision", row["predicted"], drawn.precision[:, index]),
         ):
             interval = (
                 _wilson(row["correct"], total)
                 if judged.groups is None
-                else interval_of(values, row[name], units, labels=judged.labels, confidence=CONFIDENCE)
+                else interval_of(shares, row[name], units, labels=judged.labels, confidence=CONFIDENCE)
             )
             row[name] = _entry(row[name], interval)
-    return {"metrics": _headline(judged, units, drawn), "per_class": rows}
+    return {"metrics": _headline(judged, units, values, drawn), "per_class": rows}
 
 
-def _headline(judged: Judged, units: Units, drawn: Resamples) -> dict[str, dict[str, Any]]:
-    """Return every metric as {value, interval, method, num_left_out}."""
+def _resample(judged: Judged, units: Units, names: Iterable[str]) -> Resamples:
+    """Return resamples with those of `names` whose interval is made of them."""
+    wanted = set(names) - {"log_loss", "auc"}
+    return resample(judged.probs, judged.labels, units, names=wanted)
+
+
+def _headline(
+    judged: Judged, units: Units, values: Mapping[str, float | None], drawn: Resamples | None
+) -> dict[str, dict[str, Any]]:
+    """Return every metric of `values` as {value, interval, method, num_left_out}."""
     entries = {}
-    for name, value in all_metrics(judged.probs, judged.labels, ordered=judged.ordered).items():
-        if name not in BOOTSTRAPPED:
-            interval = None
+    for name, value in values.items():
+        if name == "auc":
+            interval = auc_interval(judged.probs, judged.labels, units, confidence=CONFIDENCE)
         elif name == "accuracy" and judged.groups is None:
-            right = int((judged.probs.argmax(axis=1) == judged.labels).sum())
-            interval = _wilson(right, len(judged.labels))
+            interval = _wilson(int((judged.probs.argmax(axis=1) == judged.labels).sum()), len(judged.labels))
+        elif drawn is not None and name in drawn.metrics:
+            bounds = bounds_of(name, judged.probs.shape[1])
+            interval = interval_of(
+                drawn.metrics[name], value, units, labels=judged.labels, confidence=CONFIDENCE, bounds=bounds
+            )
         else:
-            interval = interval_of(drawn.metrics[name], value, units, labels=judged.labels, confidence=CONFIDENCE)
+            interval = None
         entries[name] = _entry(value, interval)
     return entries
 
@@ -196,16 +228,16 @@ def _entry(value: float | None, interval: Interval | None) -> dict[str, Any]:
     }
 
 
-def _baseline(judged: Judged, classes: tuple[str, ...], majority: str) -> dict[str, Any]:
+def _baseline(judged: Judged, units: Units, classes: tuple[str, ...], majority: str) -> dict[str, Any]:
     """Return what always answering `majority` would reach on the same images."""
     constant = np.zeros_like(judged.probs)
     constant[:, classes.index(majority)] = 1.0
-    always = replace(judged, probs=constant, ordered=False)
-    units = find_units(judged.labels, judged.groups)
-    drawn = resample(constant, judged.labels, units)
+    always = replace(judged, probs=constant)
+    values = {"accuracy": accuracy(constant, judged.labels)}
+    drawn = None if judged.groups is None else _resample(always, units, values)
     return {
         "label": majority,
-        "accuracy": _headline(always, units, drawn)["accuracy"],
+        **_headline(always, units, values, drawn),
         "balanced_accuracy": 1 / len(classes),
         "auc": 0.5,
     }
@@ -226,14 +258,12 @@ def _slices(judged: Judged, images: pd.DataFrame) -> dict[str, Any]:
 
 def _slice(part: Judged) -> dict[str, Any]:
     units = find_units(part.labels, part.groups)
-    entries = _headline(part, units, resample(part.probs, part.labels, units, ordered=part.ordered))
+    values = {metric.__name__: metric(part.probs, part.labels) for metric in (accuracy, balanced_accuracy, auc)}
     return {
         "num_images": len(part.labels),
         "num_groups": part.num_groups,
         "enough": len(part.labels) >= FEWEST_FOR_A_CLAIM,
-        "accuracy": entries["accuracy"],
-        "balanced_accuracy": entries["balanced_accuracy"],
-        "auc": entries["auc"],
+        **_headline(part, units, values, _resample(part, units, values)),
     }
 
 
@@ -267,7 +297,7 @@ def _notes(metrics: dict[str, Any]) -> list[str]:
         notes.append(f"No image shows {', '.join(missing)}: nothing can be said about it, and the AUC is not defined.")
     left_out = max(entry.get("num_left_out", 0) for entry in metrics["metrics"].values())
     if left_out:
-        notes.append(f"{left_out} resamples lacked a class and were left out of the intervals of the AUC.")
+        notes.append(f"{left_out} resamples lacked a class and were left out of the intervals that need both.")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""How sure a metric is: Wilson for shares, bootstrap for the rest, whole groups where images depend on each other.
+"""How sure a metric is: Wilson for shares, DeLong for the AUC, bootstrap for the rest, and whole groups in each.
 
 Images of one patient or one module are alike, so seven patients with fifty images each tell hardly more than
 seven images: with groups, groups are what is drawn again. Needs numpy; scipy only for two quantiles.
@@ -7,7 +7,7 @@ seven images: with groups, groups are what is drawn again. Needs numpy; scipy on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -15,17 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fitwell.evaluation.class_counts import COUNTED, ClassCounts, divide
 from fitwell.evaluation.metrics import (
+    ORDERED_METRICS,
     Labels,
     Probs,
     accuracy,
     auc,
     balanced_accuracy,
+    brier_losses,
     macro_f1,
     mean_absolute_error,
     quadratic_kappa,
     squared_distances,
 )
+from fitwell.evaluation.ranking import RANKING_METRICS, area_with_influence, resampled_ranking
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -143,18 +147,18 @@ def resample(
     labels: Labels,
     units: Units,
     *,
-    ordered: bool = False,
+    names: Collection[str],
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Resamples:
-    """Return every metric in `num_resamples` resamples with replacement, as metrics.py defines it.
+    """Return the metrics `names` in `num_resamples` resamples with replacement, as metrics.py defines them.
 
     Args:
-        ordered: whether the classes go from less to more, and have the metrics of such.
+        names: any of metrics.py and ranking.py but log_loss, as far as these classes have them.
     """
     labels = labels.astype(np.int64)
     draws = draw(units, num_resamples=num_resamples, seed=seed)
-    parts = [_judge(weights, probs, labels, ordered) for weights in draws]
+    parts = [_judge(weights, probs, labels, names) for weights in draws]
     return Resamples(
         metrics={name: np.concatenate([part.metrics[name] for part in parts]) for name in parts[0].metrics},
         recall=np.concatenate([part.recall for part in parts]),
@@ -177,8 +181,44 @@ def draw(units: Units, *, num_resamples: int, seed: int) -> Iterator[Floats]:
         yield np.ascontiguousarray(times.T)[units.of_image]
 
 
+def auc_interval(probs: Probs, labels: Labels, units: Units, *, confidence: float = 0.95) -> Interval | None:
+    """Return DeLong's interval of the AUC on the logit scale; None where the AUC is not defined.
+
+    Of more than two classes, the influence of an image is the mean of its influences on the classes' areas; of
+    groups, the sum over their images. The quantile is Student's, with as many degrees of freedom as there are units
+    but one. The logit keeps the ends within (0, 1); where all units have the same influence, as when the AUC is 0 or
+    1, or a class has a single unit, the bound of `_unseen` takes its place.
+
+    Source: DeLong et al. 1988, doi:10.2307/2531595; Obuchowski 1997, doi:10.2307/2533958 (groups); Qin & Hotilovac
+    2008, Stat Methods Med Res 17:207 (the logit covers better than the plain scale).
+    """
+    from scipy.special import expit, logit, stdtrit
+
+    columns = range(1, 2) if probs.shape[1] == 2 else range(probs.shape[1])
+    found = [each for column in columns if (each := area_with_influence(probs[:, column], labels == column))]
+    if len(found) < len(columns):
+        return None
+    area = float(np.mean([area for area, _ in found]))
+    influence = np.bincount(units.of_image, np.mean([each for _, each in found], axis=0), units.count)
+    spreads = [len(each) * np.var(influence[each], ddof=1) if len(each) > 1 else math.nan for each in units.strata]
+    error = math.sqrt(sum(spreads)) / max(area * (1 - area), np.finfo(float).tiny)
+    if not 1e-9 < error < math.inf:
+        reach, fewest = _unseen(units, labels, confidence)
+        method = f"bound for no exception: {fewest} {units.noun} hold the rarest class"
+        return Interval(max(0.0, area - reach), min(1.0, area + reach), method)
+    reach = float(stdtrit(units.count - 1, (1 + confidence) / 2)) * error
+    low, high = (float(expit(logit(area) + side * reach)) for side in (-1, 1))
+    return Interval(low, high, f"DeLong on the logit scale, {units.count} {units.noun}")
+
+
 def interval_of(
-    values: Floats, estimate: float | None, units: Units, *, labels: Labels, confidence: float = 0.95
+    values: Floats,
+    estimate: float | None,
+    units: Units,
+    *,
+    labels: Labels,
+    confidence: float = 0.95,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Interval | None:
     """Return the bootstrap interval around `estimate` from its `values` in resamples, (B,) with NaN where undefined.
 
@@ -199,7 +239,7 @@ def interval_of(
     method = f"bootstrap, {len(values)} resamples of {units.count} {units.noun}"
     if high - low < 1e-9:
         reach, fewest = _unseen(units, labels, confidence)
-        low, high = max(0.0, estimate - reach), min(1.0, estimate + reach)
+        low, high = max(bounds[0], estimate - reach), min(bounds[1], estimate + reach)
         method = f"bound for no exception, as all resamples agree: {fewest} {units.noun} hold the rarest class"
     return Interval(low, high, method, left_out)
 
@@ -228,31 +268,27 @@ def _unseen(units: Units, labels: Labels, confidence: float) -> tuple[float, int
     return 1 - float(((1 - confidence) / 2) ** (1 / min(held))), min(held)
 
 
-def _judge(weights: Floats, probs: Probs, labels: Labels, ordered: bool) -> Resamples:
-    """Return the metrics of resamples in which each image counts `weights` (N, b) times."""
+def _judge(weights: Floats, probs: Probs, labels: Labels, names: Collection[str]) -> Resamples:
+    """Return the metrics `names` of resamples in which each image counts `weights` (N, b) times."""
     num_classes = probs.shape[1]
     predicted = probs.argmax(axis=1)
     right = predicted == labels
-    support = _sum_by(weights, labels, num_classes)  # (b, C), as the next two
-    claimed = _sum_by(weights, predicted, num_classes)
-    correct = _sum_by(weights[right], labels[right], num_classes)
-    recall, precision = _divide(correct, support), _divide(correct, claimed)
-    f1 = _divide(2 * correct, support + claimed)
-    areas = [
-        _weighted_area(weights, probs[:, index], labels == index)
-        for index in (range(1, 2) if num_classes == 2 else range(num_classes))
-    ]
-    return Resamples(
-        metrics={
-            "accuracy": correct.sum(axis=1) / weights.sum(axis=0),
-            "balanced_accuracy": _mean_of_defined(recall),
-            "macro_f1": _mean_of_defined(f1),
-            "auc": np.mean(areas, axis=0),
-            **(_judge_order(weights, predicted, labels, num_classes) if ordered else {}),
-        },
-        recall=recall,
-        precision=precision,
+    counts = ClassCounts(
+        support=_sum_by(weights, labels, num_classes),
+        claimed=_sum_by(weights, predicted, num_classes),
+        correct=_sum_by(weights[right], labels[right], num_classes),
     )
+    found = {name: metric(counts) for name, metric in COUNTED.items() if name in names}
+    if "auc" in names:
+        columns = range(1, 2) if num_classes == 2 else range(num_classes)
+        found["auc"] = np.mean([_weighted_area(weights, probs[:, each], labels == each) for each in columns], axis=0)
+    if "brier_score" in names:
+        found["brier_score"] = brier_losses(probs, labels) @ weights / weights.sum(axis=0)
+    if not set(RANKING_METRICS).isdisjoint(names):
+        found |= resampled_ranking(probs[:, 1], labels == 1, weights)
+    if not set(ORDERED_METRICS).isdisjoint(names):
+        found |= _judge_order(weights, predicted, labels, num_classes)
+    return Resamples(found, counts.recall, counts.precision)
 
 
 def _judge_order(weights: Floats, predicted: Labels, labels: Labels, num_classes: int) -> dict[str, Floats]:
@@ -262,7 +298,7 @@ def _judge_order(weights: Floats, predicted: Labels, labels: Labels, num_classes
     by_chance = np.einsum("bi,ij,bj->b", matrices.sum(axis=2), distance, matrices.sum(axis=1))
     count = weights.sum(axis=0)
     return {
-        "quadratic_kappa": 1 - _divide(count * (matrices * distance).sum(axis=(1, 2)), by_chance),
+        "quadratic_kappa": 1 - divide(count * (matrices * distance).sum(axis=(1, 2)), by_chance),
         "mean_absolute_error": abs(predicted - labels) @ weights / count,
     }
 
@@ -277,7 +313,7 @@ def _weighted_area(weights: Floats, scores: NDArray[Any], positive: NDArray[np.b
     below = (negatives[first] + negatives[last]) / 2  # (positives, b); half of a tie lies below
     drawn = weights[positive]
     ordered_pairs: Floats = np.einsum("nb,nb->b", below, drawn)
-    return _divide(ordered_pairs, drawn.sum(axis=0) * negatives[-1])
+    return divide(ordered_pairs, drawn.sum(axis=0) * negatives[-1])
 
 
 def _sum_by(weights: Floats, codes: Labels, num_codes: int) -> Floats:
@@ -288,14 +324,3 @@ def _sum_by(weights: Floats, codes: Labels, num_codes: int) -> Floats:
         starts = np.flatnonzero(np.append(True, np.diff(codes[order]) != 0))
         sums[:, codes[order][starts]] = np.add.reduceat(weights[order], starts, axis=0).T
     return sums
-
-
-def _divide(part: Floats, whole: Floats) -> Floats:
-    shares: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    return shares
-
-
-def _mean_of_defined(values: Floats) -> Floats:
-    """Return the mean (b,) over the columns that are not NaN; every row has one."""
-    defined = ~np.isnan(values)
-    return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))

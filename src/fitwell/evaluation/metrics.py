@@ -11,11 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fitwell.evaluation.class_counts import COUNTED, ClassCounts
+
 Probs = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
 ORDERED_METRICS = ("quadratic_kappa", "mean_absolute_error")  # of classes that go from less to more
+FURTHER_METRICS = (  # of evaluations only: epochs are chosen by the ones above
+    "macro_precision",
+    "weighted_precision",
+    "weighted_f1",
+    "matthews_correlation",
+    "cohen_kappa",
+    "brier_score",
+)
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -28,8 +38,17 @@ def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Return whether more of `metric` is better; log_loss and mean_absolute_error are worse when they grow."""
-    return metric not in ("log_loss", "mean_absolute_error")
+    """Return whether more of `metric` is better; losses and errors are worse when they grow."""
+    return metric not in ("log_loss", "brier_score", "mean_absolute_error")
+
+
+def bounds_of(metric: str, num_classes: int) -> tuple[float, float]:
+    """Return the least and the largest value of a `metric` that has an interval."""
+    if metric in ("matthews_correlation", "cohen_kappa", "quadratic_kappa"):
+        return -1.0, 1.0
+    if metric == "mean_absolute_error":
+        return 0.0, num_classes - 1.0
+    return 0.0, 2.0 if metric == "brier_score" and num_classes > 2 else 1.0
 
 
 def all_metrics(probs: Probs, labels: Labels, *, ordered: bool = False) -> dict[str, float | None]:
@@ -57,6 +76,17 @@ def all_metrics(probs: Probs, labels: Labels, *, ordered: bool = False) -> dict[
         found["quadratic_kappa"] = quadratic_kappa(probs, labels)
         found["mean_absolute_error"] = mean_absolute_error(probs, labels)
     return found
+
+
+def further_metrics(probs: Probs, labels: Labels) -> dict[str, float | None]:
+    """Return every metric of `FURTHER_METRICS`; None where one is not defined. See class_counts.py for each.
+
+    Macro recall is the balanced accuracy, and weighted recall the accuracy: they are among `METRICS`.
+    """
+    matrix = confusion_matrix(probs, labels).astype(np.float64)[None]
+    counts = ClassCounts(matrix.sum(axis=2), matrix.sum(axis=1), matrix.diagonal(axis1=1, axis2=2))
+    found = {name: _or_none(COUNTED[name](counts)[0]) for name in FURTHER_METRICS if name in COUNTED}
+    return {**found, "brier_score": brier_score(probs, labels)}
 
 
 def accuracy(probs: Probs, labels: Labels) -> float | None:
@@ -100,6 +130,24 @@ def log_loss(probs: Probs, labels: Labels) -> float | None:
     eps = np.finfo(np.float64).eps
     chosen = np.asarray(probs, dtype=np.float64)[np.arange(len(labels)), labels]  # (N,)
     return float(-np.log(np.clip(chosen, eps, 1 - eps)).mean())
+
+
+def brier_score(probs: Probs, labels: Labels) -> float | None:
+    """Return the mean squared error of the probabilities, lower is better; None without images.
+
+    Two classes: of P(class 1) alone, in [0, 1]. More: summed over the classes, as Brier wrote it, in [0, 2].
+    Both as scikit-learn's brier_score_loss has them.
+
+    Source: Brier 1950, doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+    """
+    return float(brier_losses(probs, labels).mean()) if len(labels) else None
+
+
+def brier_losses(probs: Probs, labels: Labels) -> NDArray[np.float64]:
+    """Return each image's squared error (N,), of which the Brier score is the mean."""
+    wanted = np.eye(probs.shape[1])[labels]
+    squares: NDArray[np.float64] = ((np.asarray(probs, dtype=np.float64) - wanted) ** 2).sum(axis=1)
+    return squares / 2 if probs.shape[1] == 2 else squares
 
 
 def quadratic_kappa(probs: Probs, labels: Labels) -> float | None:
@@ -208,6 +256,10 @@ def _f1_per_class(matrix: NDArray[np.int64]) -> list[float | None]:
 
 def _ratio(part: np.integer[Any], whole: np.integer[Any]) -> float | None:
     return float(part / whole) if whole else None
+
+
+def _or_none(value: np.floating[Any]) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _mean(values: list[float]) -> float | None:

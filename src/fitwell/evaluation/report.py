@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from fitwell.data.split import PARTS, read_split
-from fitwell.evaluation.charts import confusion_chart, inline, learning_curves, learning_rate_curve, roc_chart, spell
+from fitwell.evaluation.charts import (
+    confusion_chart,
+    inline,
+    learning_curves,
+    learning_rate_curve,
+    reliability_chart,
+    roc_chart,
+    spell,
+)
 from fitwell.evaluation.metrics import METRICS
 from fitwell.files import read_json, read_json_lines, write_json, write_text
 from fitwell.run_folder import RunFolder
@@ -29,6 +37,19 @@ EXPLANATIONS = {
     "quadratic_kappa": "agreement beyond chance; a mistake counts by its distance squared",
     "mean_absolute_error": "by how many steps it is wrong, on average; less is better",
 }
+FURTHER = {
+    "average_precision": "precision averaged over the images to be found, each at its own threshold",
+    "partial_auc": "AUC from 90 to 100 % specificity alone, standardised after McClish: 0.5 is chance",
+    "sensitivity_at_95_specificity": "best point of this ROC curve, chosen on these images: a challenge's metric",
+    "macro_precision": "mean precision of the classes",
+    "weighted_precision": "the same, each class by its images",
+    "weighted_f1": "mean F1, each class by its images",
+    "matthews_correlation": "correlation of answers and classes: 0 is chance, 1 perfect",
+    "cohen_kappa": "agreement beyond chance: 0 is chance, 1 perfect",
+    "brier_score": "mean squared error of the probabilities; less is better",
+}
+CALIBRATION_ERRORS = ("ece", "ece_equal_mass", "smooth_ece")
+SHARES_AT_THRESHOLD = ("sensitivity", "specificity", "precision", "negative_predictive_value")
 
 
 def write_report(run: RunFolder) -> None:
@@ -50,6 +71,7 @@ def collect(run: RunFolder) -> dict[str, Any]:
         "verdict": describe_verdict(evaluations[headline]) if headline else None,
         "headline": headline,
         "evaluations": evaluations,
+        "promised": _find_promised(evaluations, headline),
         "findings": list(read_json_lines(run.findings)),
         "split": _describe_split(run, record),
         "training": _describe_training(record, epochs),
@@ -104,6 +126,9 @@ def render(content: dict[str, Any]) -> str:
         charts=_charts(content),
         split_names=SPLIT_NAMES,
         explanations=EXPLANATIONS,
+        further=FURTHER,
+        calibration_errors=CALIBRATION_ERRORS,
+        shares_at_threshold=SHARES_AT_THRESHOLD,
         shares=METRICS,
         parts=PARTS,
     )
@@ -159,6 +184,14 @@ def _read_evaluations(run: RunFolder) -> dict[str, dict[str, Any]]:
     found = {path.parent.name: read_json(path) for path in sorted(run.path.glob("evaluation/*/metrics.json"))}
     first = {name: found[name] for name in ("test", "val") if name in found}
     return first | found
+
+
+def _find_promised(evaluations: dict[str, dict[str, Any]], headline: str | None) -> dict[str, Any] | None:
+    """Return what the threshold came to on the images that chose it; None where the headline is about those."""
+    point = evaluations[headline].get("operating_point") if headline else None
+    if not point or headline == point["chosen_on"]:
+        return None
+    return (evaluations.get(point["chosen_on"], {}).get("operating_point") or {}).get("here")
 
 
 def _read_history(run: RunFolder) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -237,6 +270,7 @@ def _charts(content: dict[str, Any]) -> dict[str, Any]:
     epochs, rates, training = content["epochs"], content["rates"], content["training"]
     judged = content["evaluations"].get(content["headline"])
     roc = judged and judged["roc"]
+    calibrated = (lambda: reliability_chart(judged["calibration"])) if judged and "calibration" in judged else None
     return {
         "curves": picture(
             "curves",
@@ -262,4 +296,5 @@ def _charts(content: dict[str, Any]) -> dict[str, Any]:
             if judged and roc
             else None,
         ),
+        "reliability": picture("reliability", "Share that is right by confidence", calibrated),
     }

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fitwell.data.loader import ImageSource
 from fitwell.evaluation.intervals import find_units, resample
-from fitwell.evaluation.metrics import ORDERED_METRICS, softmax
+from fitwell.evaluation.metrics import softmax
 from fitwell.model.activations import Activations
 from fitwell.model.compute import compute_of
 from fitwell.model.network import build_network, count_parameters
@@ -144,7 +144,7 @@ class BackboneProbe:
         probs = softmax(found.heads.logits(heads.val_features)[0].T.numpy())  # of the best head
         groups = val.images["group"].to_numpy() if "group" in val.images else None
         units = find_units(val.labels, groups)
-        drawn = resample(probs, val.labels, units, ordered=question.metric in ORDERED_METRICS)
+        drawn = resample(probs, val.labels, units, names=(question.metric,))
         return Judged(
             num_train=len(train.labels),
             labels=val.labels,

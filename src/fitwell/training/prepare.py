@@ -38,7 +38,7 @@ class PreparedRun:
 
     Args:
         images: the usable rows of the dataset with splits and hashes.
-        classes: every label of `images` once, as `target.order` has them, else sorted.
+        classes: every label of `images` once, as `target.order` has them, else sorted, `judge.positive` last.
         recipe: resolved, but for what is measured on the machine.
         class_weights: of each class in the loss.
         memory: what the run is expected to take.
@@ -107,7 +107,21 @@ def _in_order(classes: tuple[str, ...], recipe: Recipe) -> tuple[str, ...]:
             expected="every class of the images once, from the least to the most.",
             fix=f"write for example --target.order '[{', '.join(classes)}]', in the right order.",
         )
-    return order or classes
+    return _positive_last(order or classes, recipe)
+
+
+def _positive_last(classes: tuple[str, ...], recipe: Recipe) -> tuple[str, ...]:
+    """Return two classes with the one that is looked for at the end, where everything that is binary expects it."""
+    positive = recipe.judge.positive
+    if positive is None:
+        return classes
+    if len(classes) != 2 or positive not in classes or (recipe.target.order and positive != classes[1]):
+        raise RecipeError(
+            found=f"judge.positive is {positive}; the classes are {', '.join(classes)}.",
+            expected="one of two classes, and the last one where target.order orders them.",
+            fix="leave judge.positive out, or name one of two classes.",
+        )
+    return tuple(sorted(classes, key=lambda name: name == positive))
 
 
 def _require_images_together(network: Network, recipe: Recipe, phase: Phase) -> None:
