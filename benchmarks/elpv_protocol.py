@@ -5,8 +5,11 @@ Cells of one module lie on both sides of such a split, so the numbers are for co
 honest ones. The splits share one cache: the first pays for the frozen layers, its seconds stand apart.
 
     python benchmarks/elpv_protocol.py [--splits 10] [-- --any.setting value]
+
+Splits that results/elpv_protocol.json holds with the same settings stand: the same command goes on after a stop.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -16,11 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from result import mean_interval, progress, write_result
+from result import RESULTS, mean_interval, progress, write_result
 from sklearn.model_selection import train_test_split
 
 from fitwell.data.demo import elpv_dataset
 
+RESULT = RESULTS / "elpv_protocol.json"
 TEST_SHARE, VAL_SHARE = 0.25, 0.1  # of all, of the rest
 SETTINGS = {
     "model.own_statistics": "0",  # else every split would have frozen layers of its own
@@ -87,25 +91,34 @@ def run_split(folder, root, table, settings):
     }
 
 
+def kept_rows(settings):
+    """Return the splits that an earlier call finished."""
+    kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    return kept["splits"] if kept.get("settings") == settings else []
+
+
 def main() -> None:
     asked = sys.argv[1:]
     own = asked[asked.index("--") + 1 :] if "--" in asked else []
     num_splits = int(asked[asked.index("--splits") + 1]) if "--splits" in asked else 10
     settings = SETTINGS | dict(zip((key.removeprefix("--") for key in own[::2]), own[1::2], strict=True))
     root, table = cells()
-    rows = []
+    rows = kept_rows(settings)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for seed in range(num_splits):
-            rows.append({"split": seed, **run_split(folder, root, divide(table, seed), settings)})
+        for seed in range(len(rows), num_splits):
+            pays = not (folder / "cache").exists()  # for the frozen layers
+            rows.append({"split": seed, "pays": pays, **run_split(folder, root, divide(table, seed), settings)})
             progress(str(rows[-1]))
             scores = {
                 score: mean_interval([row[score] for row in rows], bounds=(0, 1))
                 for score in ("accuracy", "weighted_accuracy")
             }
-            seconds = {"first_split": rows[0]["seconds"]}
-            if len(rows) > 1:
-                seconds["others"] = mean_interval([row["seconds"] for row in rows[1:]])
+            seconds = {
+                who: mean_interval(spent)
+                for who, paying in (("first_split", True), ("others", False))
+                if (spent := [row["seconds"] for row in rows if row["pays"] == paying])
+            }
             write_result("elpv_protocol", {"settings": settings, **scores, "seconds": seconds, "splits": rows})
 
 
