@@ -9,6 +9,7 @@ from fitwell.data.split import write_split
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.report import (
     describe_verdict,
+    format_claim,
     format_interval,
     format_number,
     format_size,
@@ -183,6 +184,19 @@ def test_a_slice_of_few_images_is_grey(tmp_path):
     assert [row["enough"] for row in metrics["slices"]] == [False, True]
     write_report(run)
     assert run.report_html.read_text().count('<tr class="few">') == 1
+
+
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        (None, ""),
+        ({"differs": False, "difference": -0.1, "p_holm": 0.2}, "not distinguishable"),
+        ({"differs": True, "difference": -0.123, "p_holm": 0.0321}, "worse by 0.123, p 0.032"),
+        ({"differs": True, "difference": 0.2, "p_holm": 1e-9}, "better by 0.200, p below 0.001"),
+    ],
+)
+def test_a_slice_is_called_better_or_worse_only_where_it_differs(claim, told):
+    assert format_claim(claim) == told
 
 
 @pytest.mark.parametrize(
