@@ -171,8 +171,7 @@ def test_a_mixture_of_folds_and_seeds_is_refused(tmp_path):
     with pytest.raises(UsageError) as error:
         compare_runs(runs)
     assert error.value.found == (
-        "a mixture: recipe A has 2 run(s) on 2 division(s), seeds 0, 0; "
-        "recipe B has 1 run(s) on 1 division(s), seeds 0."
+        "a mixture: recipe A on 2 division(s): fold 1 seed 0, fold 2 seed 0; recipe B on 1 division(s): fold 1 seed 0."
     )
     assert "one run for each of the same folds" in error.value.expected
 
@@ -183,7 +182,7 @@ def test_a_fold_that_was_trained_twice_is_a_mixture(tmp_path):
         for name, recipe in (("a", PLAIN), ("b", DECAY))
         for fold, number in ((1, 0), (1, 1), (2, 0))
     ]
-    with pytest.raises(UsageError, match="a mixture: recipe A has 3 run"):
+    with pytest.raises(UsageError, match=r"recipe A on 2 division\(s\): fold 1 seed 0, fold 1 seed 1, fold 2 seed 0;"):
         compare_runs(runs)
 
 

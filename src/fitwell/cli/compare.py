@@ -69,7 +69,8 @@ def _metric_table(comparison: dict[str, Any], *, adjusted: bool) -> Table:
     from rich.table import Table
 
     first, other = comparison["first"], comparison["other"]
-    table = Table("test", first, other, box=None, pad_edge=False)
+    heading = "test" if "flips" in comparison else "mean of test"
+    table = Table(heading, first, other, box=None, pad_edge=False)
     table.add_column(f"{other} - {first} (95 % interval)", no_wrap=True)
     if adjusted:
         table.add_column("p, Holm")

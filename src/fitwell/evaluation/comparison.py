@@ -258,8 +258,8 @@ def _require_same_images(first: JudgedRun, other: JudgedRun) -> None:
     if not (only_first or only_other or changed.any()):
         return
     raise DataError(
-        found=f"{first.run.path} and {other.run.path} have not the same test images: {only_first} of {len(mine)} and "
-        f"{only_other} of {len(theirs)} are in one only, and {int(changed.sum())} of the {len(both)} in both have "
+        found=f"{first.run.path} and {other.run.path} do not have the same test images: {only_first} of {len(mine)} "
+        f"and {only_other} of {len(theirs)} are in one only, and {int(changed.sum())} of the {len(both)} in both have "
         f"another content or label. {_why(first, other)}",
         expected="runs on the same test images.",
         fix=f"train the second on the first one's division: fitwell train {first.run.split} "
@@ -340,15 +340,19 @@ def _say_pairs(case: str, first: Sequence[JudgedRun], ratio: float) -> str:
 def _mixture(recipes: Sequence[Sequence[JudgedRun]]) -> UsageError:
     told = []
     for index, arm in enumerate(recipes):
-        divisions = len({each.division for each in arm})
-        seeds = ", ".join(str(each.recipe.seed) for each in arm)
-        told.append(f"recipe {letter(index)} has {len(arm)} run(s) on {divisions} division(s), seeds {seeds}")
+        runs = ", ".join(_place(each) for each in arm)
+        told.append(f"recipe {letter(index)} on {len({each.division for each in arm})} division(s): {runs}")
     return UsageError(
         found=f"a mixture: {'; '.join(told)}.",
         expected="one run of each recipe on the same test images; or of each recipe one run for each of the same seeds "
         "on one division of the images; or one run for each of the same folds.",
         fix="compare the runs that belong together, or train those that are missing.",
     )
+
+
+def _place(judged: JudgedRun) -> str:
+    fold = f"fold {judged.recipe.split.fold} " if judged.recipe.split.folds else ""
+    return f"{fold}seed {judged.recipe.seed}"
 
 
 def _adjust(comparisons: Sequence[dict[str, Any]]) -> None:

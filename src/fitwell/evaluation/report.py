@@ -133,13 +133,13 @@ def format_size(metrics: dict[str, Any]) -> str:
 
 
 def format_claim(claim: dict[str, Any] | None) -> str:
-    """Return how a slice differs from the rest, as "worse by 0.120, p 0.003"; blank where nothing is claimed."""
+    """Return how a slice differs from the rest, as "worse, p 0.003"; a dash where it may be chance."""
     if claim is None:
         return ""
     if not claim["differs"]:
-        return "not distinguishable"
+        return "–"
     p = "below 0.001" if claim["p_holm"] < 0.001 else f"{claim['p_holm']:.3f}"
-    return f"{'worse' if claim['difference'] < 0 else 'better'} by {abs(claim['difference']):.3f}, p {p}"
+    return f"{'worse' if claim['difference'] < 0 else 'better'}, p {p}"
 
 
 def _say_order(metrics: dict[str, Any]) -> str:
