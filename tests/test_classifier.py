@@ -58,6 +58,8 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
                 "/confusion.csv",
                 "/figures",
                 "/figures/confusion.svg",
+                "/figures/reliability.svg",
+                "/figures/risk_coverage.svg",
                 "/metrics.json",
                 "/predictions.parquet",
             )

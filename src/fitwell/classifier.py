@@ -276,7 +276,7 @@ def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str, on_data_error:
         refuse_errors([*dataset.findings, *scan.findings], dataset.source)
     images = scan.images
     images.insert(0, "id", [str(number) for number in range(len(images))])
-    return _judge(run, name, images.drop(columns=["width", "height"]), dataset.root)
+    return _judge(run, name, images, dataset.root)
 
 
 def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[str, Any]:

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from fitwell.data.split import assign_folds, assign_splits, data_fingerprint, read_split, split_hash, write_split
+from fitwell.data.split import (
+    SPLIT_COLUMNS,
+    assign_folds,
+    assign_splits,
+    data_fingerprint,
+    read_split,
+    split_hash,
+    write_split,
+)
 from fitwell.errors import DataError, UsageError
 
 
@@ -363,7 +371,7 @@ def test_split_csv_reads_as_it_was_written(tmp_path):
     )
     write_split(tmp_path / "split.csv", images)
     read = read_split(tmp_path / "split.csv")
-    assert list(read.columns) == ["id", "path", "label", "group", "split", "sha256", "weight", "site"]
+    assert list(read.columns) == [*SPLIT_COLUMNS, "width", "height", "weight", "site"]
     for column in ("path", "label", "group", "split", "sha256", "weight", "site"):
         assert read[column].tolist() == images[column].tolist()
     assert split_hash(read) == split_hash(images)

@@ -10,12 +10,20 @@ from fitwell.evaluation.charts import (
     learning_curves,
     learning_rate_curve,
     reliability_chart,
+    risk_coverage_chart,
     roc_chart,
     shorten,
     spell,
 )
 
 EVIL = '<img onerror=alert(1)>&"'
+
+
+SELECTIVE = {
+    "curve": [[0.25, 0.0], [0.5, 0.5], [0.75, 1 / 3], [1.0, 0.5]],
+    "augrc": {"value": 0.25},
+    "error_at_90": {"value": 0.5},
+}
 
 
 def make_epochs():
@@ -47,6 +55,7 @@ def draw_everything():
         confusion_chart(np.array([[3, 1], [0, 4]]), ["cat", "dog"]),
         roc_chart(np.array([[0, 0], [0, 0.5], [1, 1]]), positive="dog", area=0.75),
         reliability_chart(make_calibration()),
+        risk_coverage_chart(SELECTIVE),
     ]
 
 
@@ -89,6 +98,12 @@ def test_reliability_chart_tells_plain_from_tempered():
 def test_learning_rate_curve_leaves_out_a_part_that_never_trains():
     assert {"head", "backbone"} <= set(texts(learning_rate_curve(make_epochs())))
     assert "backbone" not in texts(learning_rate_curve(make_epochs()[:2]))
+
+
+def test_the_risk_coverage_chart_says_what_abstaining_is_worth():
+    seen = texts(risk_coverage_chart(SELECTIVE))
+    for text in ("AUGRC 0.2500 (lower is better)", "surest 90 %: 0.500", "of all images"):
+        assert text in seen
 
 
 def test_confusion_chart_spells_its_axes_and_shows_counts_and_shares():

@@ -11,7 +11,7 @@ import sklearn.metrics
 
 from bootstrap import bootstrap_intervals
 from fitwell.errors import DataError
-from fitwell.evaluation.evaluate import slice_columns, write_evaluation
+from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.intervals import auc_interval, find_units, wilson_interval
 from fitwell.evaluation.metrics import softmax
 from fitwell.run_folder import RunFolder
@@ -57,7 +57,7 @@ def test_metrics_json_is_what_was_returned_and_stands_beside_the_other_files(run
     assert written.pop("schema_version") == 1
     assert written == metrics
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    figures = [f"figures/{name}.svg" for name in ("confusion", "reliability", "roc")]
+    figures = [f"figures/{name}.svg" for name in ("confusion", "reliability", "risk_coverage", "roc")]
     assert names == ["confusion.csv", *figures, "metrics.json", "predictions.parquet"]
 
 
@@ -192,8 +192,37 @@ def test_slices_are_judged_value_by_value_and_small_ones_make_no_claim(run):
     assert metrics["slices_left_out"] == [{"column": "serial", "num_values": 60}]
 
 
-def test_known_columns_are_no_slices():
-    assert slice_columns(make_images(4, groups=True, weight=1.0, width=3, height=3, site="A")) == ["site"]
+def test_slices_are_set_against_the_rest(run):
+    site = ["A"] * 30 + ["B"] * 30
+    metrics, logits = judge(run, make_images(60, site=site))
+    right = logits.argmax(axis=1) == np.array([0, 1] * 30)
+    one, other = metrics["slices"]
+    assert one["against_rest"]["difference"] == pytest.approx(right[:30].mean() - right[30:].mean())
+    assert other["against_rest"]["difference"] == pytest.approx(-one["against_rest"]["difference"])
+
+
+def test_sets_and_thresholds_of_test_are_chosen_on_val(run):
+    val, _ = judge(run, make_images(80), split="val", seed=1)
+    test, logits = judge(run, make_images(60))
+    assert val["conformal"] is None
+    assert val["selective"]["thresholds"] is None
+    table = pq.read_table(run.evaluation("val") / "predictions.parquet").to_pandas()
+    val_labels = np.array([CLASSES.index(label) for label in table["label"]])
+    scores = 1 - table[["p_cat", "p_dog"]].to_numpy()[np.arange(80), val_labels]
+    limit = np.sort(scores)[73 - 1]  # ceil(81 * 0.9)
+    lac = test["conformal"]["variants"][0]
+    assert lac["thresholds"] == [limit, limit]
+    labels = np.array([0, 1] * 30)
+    assert lac["coverage"]["value"] == ((1 - softmax(logits))[np.arange(60), labels] <= limit).mean()
+    assert test["conformal"]["note"].startswith("On images like the 80 of val, 90 %")
+    assert [row["wanted_risk"] for row in test["selective"]["thresholds"]] == [0.01, 0.05, 0.1]
+    assert test["selective"]["curve"][-1] == [1.0, round(1 - test["metrics"]["accuracy"]["value"], 6)]
+
+
+def test_without_val_there_are_no_sets(run):
+    metrics, _ = judge(run, make_images())
+    assert metrics["conformal"] is None
+    assert metrics["selective"]["thresholds"] is None
 
 
 def test_a_class_without_images_leaves_the_auc_undefined_and_says_so(run):

@@ -12,6 +12,7 @@ from fitwell.evaluation.intervals import (
     draw,
     find_units,
     interval_of,
+    interval_of_share,
     resample,
     wilson_interval,
 )
@@ -178,6 +179,27 @@ def test_a_metric_undefined_in_most_resamples_has_no_interval():
     assert interval_of(values, 0.5, units, labels=np.array([0, 1])) is None
     probs, labels = make_case(20, 2, seed=0)
     assert bootstrap_intervals(probs, np.zeros_like(labels), None, num_resamples=20)["auc"] is None
+
+
+def test_a_difference_may_be_below_zero():
+    units = find_units(np.array([0, 0, 1, 1]), None)
+    interval = interval_of(np.zeros(50), 0.0, units, labels=np.array([0, 0, 1, 1]), bounds=(-1.0, 1.0))
+    assert interval.low == -interval.high < 0
+
+
+def test_the_interval_of_a_share_of_independent_images_is_wilsons():
+    hits = np.arange(30) < 21
+    interval = interval_of_share(hits, np.arange(30) % 2, None)
+    assert (interval.low, interval.high) == pytest.approx(wilson_interval(21, 30))
+    assert interval.method == "Wilson, 21 of 30 images"
+    assert interval_of_share(hits[:0], np.arange(0), None) is None
+
+
+def test_the_interval_of_a_share_over_groups_is_that_of_the_accuracy():
+    probs, labels = make_case(60, 2, seed=4)
+    groups = np.array([f"g{index // 6}" for index in range(60)])
+    interval = interval_of_share(probs.argmax(axis=1) == labels, labels, groups)
+    assert (interval.low, interval.high) == pytest.approx(bootstrap_intervals(probs, labels, groups)["accuracy"])
 
 
 def test_a_class_that_is_never_predicted_has_no_precision_in_any_resample():

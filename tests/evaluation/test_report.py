@@ -10,6 +10,7 @@ from fitwell.evaluation.choices import choose_on_val
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.report import (
     describe_verdict,
+    format_claim,
     format_interval,
     format_number,
     format_size,
@@ -186,6 +187,28 @@ def test_a_slice_of_few_images_is_grey(tmp_path):
     assert [row["enough"] for row in metrics["slices"]] == [False, True]
     write_report(run)
     assert run.report_html.read_text().count('<tr class="few">') == 1
+
+
+def test_a_searched_head_has_no_picture_of_learning_rates(tmp_path):
+    run = make_run(tmp_path)
+    run.history.write_text(run.history.read_text().replace('"learning_rate": {"head": 0.001}', '"learning_rate": {}'))
+    write_report(run)
+    page = Page(run.report_html)
+    assert page.text.count("How it was trained") == 1
+    assert "None" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        (None, ""),
+        ({"differs": False, "difference": -0.1, "p_holm": 0.2}, "–"),
+        ({"differs": True, "difference": -0.123, "p_holm": 0.0321}, "worse, p 0.032"),
+        ({"differs": True, "difference": 0.2, "p_holm": 1e-9}, "better, p below 0.001"),
+    ],
+)
+def test_a_slice_is_called_better_or_worse_only_where_it_differs(claim, told):
+    assert format_claim(claim) == told
 
 
 @pytest.mark.parametrize(

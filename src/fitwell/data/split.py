@@ -108,11 +108,11 @@ def data_fingerprint(images: pd.DataFrame) -> str:
 
 
 def write_split(path: Path, images: pd.DataFrame) -> None:
-    """Write split.csv: id, path, label, group (blank without groups), split, sha256, then weight and slices.
+    """Write split.csv: id, path, label, group (blank without groups), split, sha256, then the other columns.
 
     The id is made of the path, so an image has the same id in every run on this dataset.
     """
-    table = images.drop(columns=[name for name in ("id", "width", "height") if name in images.columns])
+    table = images.drop(columns="id", errors="ignore")
     table.insert(0, "id", [sha256_of_text(path)[:16] for path in images["path"].tolist()])
     if "group" not in table.columns:
         table["group"] = ""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 REQUIRED_COLUMNS = ("path", "label")
 OPTIONAL_COLUMNS = ("group", "split", "weight")
-MEASURED_COLUMNS = ("id", "sha256", "width", "height")  # ours: what a table says about them is not read
+MEASURED_COLUMNS = ("id", "sha256", "width", "height", "brightness")  # ours: what a table says about them is not read
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SPREADSHEET_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Absolute, with a drive, an address, climbing, or with NUL, on any system.

@@ -1,4 +1,4 @@
-"""Pictures of a run as SVG text: learning curves, learning rate, confusion matrix, ROC.
+"""Pictures of a run as SVG text: learning curves, learning rate, confusion matrix, ROC, risk against coverage.
 
 The same numbers give the same bytes. Colours are Okabe and Ito's, told apart by colour-blind readers and, with
 their different dashes, in grey print. Names come from folders of strangers: they are drawn as they are, never
@@ -189,6 +189,27 @@ def reliability_chart(calibration: dict[str, Any]) -> str:
         counts.set_xlabel("confidence: the largest probability")
 
     return _draw(_fill, (4.4, 4.9))
+
+
+def risk_coverage_chart(selective: dict[str, Any]) -> str:
+    """Draw the error among the surest images over their share, from `selective` of metrics.json."""
+    coverage, risk = np.array(selective["curve"]).T
+
+    def _fill(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.axhline(risk[-1], color=FAINT, linestyle=":", linewidth=1.2)
+        axes.plot(coverage, risk, color=BLUE, drawstyle="steps-mid", marker=_dot(risk))
+        at_90 = selective["error_at_90"]["value"]
+        axes.plot([0.9], [at_90], color=ORANGE, marker="o", linestyle="")
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "color": ORANGE}
+        axes.text(0.97, 0.06, f"surest 90 %: {at_90:.3f}", **place)
+        axes.text(0.01, risk[-1], "of all images", va="bottom", fontsize=9, alpha=0.75)
+        axes.set(xlim=(0, 1.01), ylim=(0, max(1.25 * risk.max(), 0.01)))
+        axes.set_title(f"AUGRC {selective['augrc']['value']:.4f} (lower is better)")
+        axes.set_xlabel("share of the images that are answered, the surest first")
+        axes.set_ylabel("errors among them (share)")
+
+    return _draw(_fill, (5.2, 3.4))
 
 
 def inline(svg: str, name: str, description: str) -> str:

@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitwell.errors import DataError
-from fitwell.evaluation.charts import confusion_chart, reliability_chart, roc_chart
+from fitwell.evaluation.charts import confusion_chart, reliability_chart, risk_coverage_chart, roc_chart
 from fitwell.evaluation.choices import judge_choices
+from fitwell.evaluation.conformal import describe_promise, promise_sets
 from fitwell.evaluation.intervals import (
     Interval,
     Resamples,
     Units,
     auc_interval,
+    entry_of,
     find_units,
     interval_of,
     resample,
@@ -41,6 +43,8 @@ from fitwell.evaluation.metrics import (
     softmax,
 )
 from fitwell.evaluation.ranking import ranking_metrics
+from fitwell.evaluation.selective import answers, judge_abstention
+from fitwell.evaluation.slices import FEWEST_FOR_A_CLAIM, compare_with_rest, find_slices, slice_columns
 from fitwell.files import write_bytes, write_json, write_text
 from fitwell.run_folder import RunFolder
 
@@ -48,11 +52,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIDENCE = 0.95
-FEWEST_FOR_A_CLAIM = 20  # images of a slice; below, its numbers are shown as too few to speak for
 FEW_GROUPS = 10  # below, an interval over groups is itself uncertain
-MOST_SLICE_VALUES = 40  # a column with more is a measurement or an id, not a slice
-MOST_ROC_POINTS = 400  # in metrics.json and its picture
-KNOWN_COLUMNS = frozenset({"id", "path", "label", "group", "split", "sha256", "weight", "width", "height"})
+MOST_CURVE_POINTS = 400  # in metrics.json and in pictures
 SPREADSHEET_TRIGGERS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -120,6 +121,7 @@ def write_evaluation(
         "roc": _roc(judged, classes),
         **judge_choices(run, logits, judged.labels, units),
         **_slices(judged, images),
+        **_abstaining(run, split, judged, classes),
     }
     metrics["notes"] = _notes(metrics)
     write_bytes(folder / "predictions.parquet", _predictions(images, judged.probs, classes))
@@ -127,13 +129,9 @@ def write_evaluation(
     write_text(folder / "figures" / "confusion.svg", confusion_chart(matrix, classes))
     write_text(folder / "figures" / "reliability.svg", reliability_chart(metrics["calibration"]))
     _write_roc(folder / "figures" / "roc.svg", metrics)
+    write_text(folder / "figures" / "risk_coverage.svg", risk_coverage_chart(metrics["selective"]))
     write_json(folder / "metrics.json", metrics)  # last: who finds it finds the rest
     return metrics
-
-
-def slice_columns(images: pd.DataFrame) -> list[str]:
-    """Return the columns that divide the images for the report."""
-    return [str(name) for name in images.columns if name not in KNOWN_COLUMNS]
 
 
 def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classes: tuple[str, ...]) -> Judged:
@@ -158,10 +156,23 @@ def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classe
         )
     code = {name: index for index, name in enumerate(classes)}
     labels = np.array([code[label] for label in images["label"]], dtype=np.int64)
-    # Where every image is alone in its group, as when only a few duplicates in train made groups, there are none.
-    grouped = "group" in images.columns and images["group"].duplicated().any()
-    groups = np.array(images["group"].astype(str).tolist()) if grouped else None
-    return Judged(softmax(logits), labels, groups)
+    return Judged(softmax(logits), labels, _groups(images))
+
+
+def _groups(images: pd.DataFrame) -> NDArray[Any] | None:
+    """Return the group of each image; None where every one is alone, as when only duplicates in train made groups."""
+    grouped = "group" in images.columns and images["group"].any() and images["group"].duplicated().any()
+    return np.array(images["group"].astype(str).tolist()) if grouped else None
+
+
+def _read_judged(path: Path, classes: tuple[str, ...]) -> Judged:
+    """Return what predictions.parquet holds."""
+    import pyarrow.parquet as pq
+
+    said = pq.read_table(path).to_pandas()
+    code = {name: index for index, name in enumerate(classes)}
+    labels = np.array([code[label] for label in said["label"]], dtype=np.int64)
+    return Judged(said[[f"p_{name}" for name in classes]].to_numpy(), labels, _groups(said))
 
 
 def _with_intervals(judged: Judged, units: Units, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -182,7 +193,7 @@ def _with_intervals(judged: Judged, units: Units, classes: tuple[str, ...]) -> d
                 if judged.groups is None
                 else interval_of(shares, row[name], units, labels=judged.labels, confidence=CONFIDENCE)
             )
-            row[name] = _entry(row[name], interval)
+            row[name] = entry_of(row[name], interval)
     return {"metrics": _headline(judged, units, values, drawn), "per_class": rows}
 
 
@@ -209,23 +220,12 @@ def _headline(
             )
         else:
             interval = None
-        entries[name] = _entry(value, interval)
+        entries[name] = entry_of(value, interval)
     return entries
 
 
 def _wilson(successes: int, total: int) -> Interval:
     return Interval(*wilson_interval(successes, total, CONFIDENCE), f"Wilson, {successes} of {total} images")
-
-
-def _entry(value: float | None, interval: Interval | None) -> dict[str, Any]:
-    if value is None or interval is None:
-        return {"value": value, "interval": None}
-    return {
-        "value": value,
-        "interval": [interval.low, interval.high],
-        "method": interval.method,
-        "num_left_out": interval.num_left_out,
-    }
 
 
 def _baseline(judged: Judged, units: Units, classes: tuple[str, ...], majority: str) -> dict[str, Any]:
@@ -244,15 +244,14 @@ def _baseline(judged: Judged, units: Units, classes: tuple[str, ...], majority: 
 
 
 def _slices(judged: Judged, images: pd.DataFrame) -> dict[str, Any]:
-    """Return accuracy and balanced accuracy for every value of every slice column."""
-    rows, left_out = [], []
-    for column in slice_columns(images):
-        cells = np.array(images[column].fillna("").astype(str).tolist())
-        values = sorted(set(cells.tolist()))
-        if len(values) > MOST_SLICE_VALUES:
-            left_out.append({"column": column, "num_values": len(values)})
-            continue
-        rows += [{"column": column, "value": value, **_slice(judged.only(cells == value))} for value in values]
+    """Return accuracy and balanced accuracy for every slice, and how its accuracy differs from that of the rest."""
+    slices, left_out = find_slices(images)
+    right = judged.probs.argmax(axis=1) == judged.labels
+    claims = compare_with_rest(right, judged.labels, judged.groups, slices)
+    rows = [
+        {"column": each.column, "value": each.value, **_slice(judged.only(each.chosen)), "against_rest": claim}
+        for each, claim in zip(slices, claims, strict=True)
+    ]
     return {"slices": rows, "slices_left_out": left_out}
 
 
@@ -267,12 +266,35 @@ def _slice(part: Judged) -> dict[str, Any]:
     }
 
 
+def _abstaining(run: RunFolder, split: str, judged: Judged, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return `conformal` and `selective`: what sets of classes, and abstaining, are worth with thresholds from val."""
+    given = answers(judged.probs, judged.labels, judged.groups)
+    path = run.evaluation("val") / "predictions.parquet"
+    if split == "val" or not path.is_file():
+        return {"conformal": None, "selective": _thinned(judge_abstention(given, None))}
+    val = _read_judged(path, classes)
+    sets = promise_sets((val.probs, val.labels), judged.probs, judged.labels, judged.groups, classes)
+    return {
+        "conformal": {**sets, "note": describe_promise(len(val.labels), val.num_groups)},
+        "selective": _thinned(judge_abstention(given, answers(val.probs, val.labels, val.groups))),
+    }
+
+
+def _thinned(selective: dict[str, Any]) -> dict[str, Any]:
+    return {**selective, "curve": _thin(selective["curve"])}
+
+
+def _thin(points: NDArray[np.float64]) -> list[list[float]]:
+    """Return at most `MOST_CURVE_POINTS` of (T, 2) points, the ends among them."""
+    kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), MOST_CURVE_POINTS)).round().astype(int))
+    thinned: list[list[float]] = points[kept].round(6).tolist()
+    return thinned
+
+
 def _roc(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any] | None:
     if len(classes) != 2 or len(np.unique(judged.labels)) < 2:
         return None
-    points = roc_curve(judged.probs[:, 1], judged.labels == 1)
-    kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), MOST_ROC_POINTS)).round().astype(int))
-    return {"positive": classes[1], "points": points[kept].round(6).tolist()}
+    return {"positive": classes[1], "points": _thin(roc_curve(judged.probs[:, 1], judged.labels == 1))}
 
 
 def _write_roc(path: Path, metrics: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ class Interval:
     """A confidence interval and where it comes from.
 
     Attributes:
-        low, high: its ends, in [0, 1].
+        low, high: its ends, in [0, 1], or in [-1, 1] for a difference.
         method: how it was made, for the reader of a report.
         num_left_out: resamples left out because the metric was not defined in them.
     """
@@ -68,7 +68,7 @@ class Resamples:
     """What every metric was in each of B resamples; NaN where it was not defined.
 
     Attributes:
-        metrics: (B,) for each name of `BOOTSTRAPPED` that applies.
+        metrics: (B,) by name.
         recall, precision: (B, C).
     """
 
@@ -242,6 +242,39 @@ def interval_of(
         low, high = max(bounds[0], estimate - reach), min(bounds[1], estimate + reach)
         method = f"bound for no exception, as all resamples agree: {fewest} {units.noun} hold the rarest class"
     return Interval(low, high, method, left_out)
+
+
+def interval_of_share(
+    hits: NDArray[np.bool_], labels: Labels, groups: NDArray[Any] | None, *, confidence: float = 0.95
+) -> Interval | None:
+    """Return the interval of the share of images that `hits` (N,) names: Wilson's, or over groups the bootstrap's.
+
+    Args:
+        labels: (N,), by which groups of one class are drawn.
+
+    Returns: None without images.
+    """
+    if not len(hits):
+        return None
+    if groups is None:
+        successes, total = int(hits.sum()), len(hits)
+        return Interval(*wilson_interval(successes, total, confidence), f"Wilson, {successes} of {total} images")
+    units = find_units(labels, groups)
+    draws = draw(units, num_resamples=NUM_RESAMPLES, seed=0)
+    shares = np.concatenate([hits @ weights / weights.sum(axis=0) for weights in draws])
+    return interval_of(shares, float(hits.mean()), units, labels=labels, confidence=confidence)
+
+
+def entry_of(value: float | None, interval: Interval | None) -> dict[str, Any]:
+    """Return a metric as metrics.json has it: value and interval, and where there is one, its method."""
+    if value is None or interval is None:
+        return {"value": value, "interval": None}
+    return {
+        "value": value,
+        "interval": [interval.low, interval.high],
+        "method": interval.method,
+        "num_left_out": interval.num_left_out,
+    }
 
 
 def _by_class(labels: Labels) -> tuple[Codes, ...]:

@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitwell.evaluation.class_counts import divide
-from fitwell.evaluation.intervals import NUM_RESAMPLES, Floats, Interval, Units, draw, interval_of, wilson_interval
+from fitwell.evaluation.intervals import (
+    NUM_RESAMPLES,
+    Floats,
+    Interval,
+    Units,
+    draw,
+    entry_of,
+    interval_of,
+    wilson_interval,
+)
 from fitwell.recipe.judge import Rule
 
 Flags = NDArray[np.bool_]
@@ -107,7 +116,7 @@ def judge_threshold(scores: Floats, positive: Flags, threshold: float, units: Un
             if resampled is None
             else interval_of(resampled[name], value, units, labels=positive.astype(np.int64))
         )
-        entries[name] = _entry(value, interval)
+        entries[name] = entry_of(value, interval)
     sensitivity, specificity = entries["sensitivity"]["value"], entries["specificity"]["value"]
     foretold = [{"prevalence": each, "precision": precision_at(each, sensitivity, specificity)} for each in PREVALENCES]
     return {**entries, **counts, "precision_at_prevalence": foretold}
@@ -159,9 +168,3 @@ def _resampled_shares(kinds: Mapping[str, Flags], units: Units) -> dict[str, Flo
         for weights in draw(units, num_resamples=NUM_RESAMPLES, seed=0)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _entry(value: float | None, interval: Interval | None) -> dict[str, Any]:
-    if value is None or interval is None:
-        return {"value": value, "interval": None}
-    return {"value": value, "interval": [interval.low, interval.high], "method": interval.method}

@@ -117,6 +117,7 @@ def render(content: dict[str, Any]) -> str:
         "interval": format_interval,
         "size": format_size,
         "spell": spell,
+        "against": format_claim,
         "share": lambda value: "" if value is None else f"{value:.0%}",
         "at": lambda value: f"{200 * value:.1f}",
     }
@@ -154,6 +155,16 @@ def format_size(metrics: dict[str, Any]) -> str:
     images = f"{metrics['num_images']:,} image{'s' * (metrics['num_images'] != 1)}"
     groups = metrics["num_groups"]
     return images if groups is None else f"{images} in {groups:,} group{'s' * (groups != 1)}"
+
+
+def format_claim(claim: dict[str, Any] | None) -> str:
+    """Return how a slice differs from the rest, as "worse, p 0.003"; a dash where it may be chance."""
+    if claim is None:
+        return ""
+    if not claim["differs"]:
+        return "–"
+    p = "below 0.001" if claim["p_holm"] < 0.001 else f"{claim['p_holm']:.3f}"
+    return f"{'worse' if claim['difference'] < 0 else 'better'}, p {p}"
 
 
 def _say_order(metrics: dict[str, Any]) -> str:

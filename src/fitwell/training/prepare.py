@@ -84,7 +84,7 @@ def prepare_run(
         refuse_errors(inspection.findings, dataset.source)
     if inspection.undivided is not None:
         raise inspection.undivided
-    images, classes = inspection.images.drop(columns=["width", "height"]), _in_order(inspection.classes, recipe)
+    images, classes = inspection.images, _in_order(inspection.classes, recipe)
     resolved = resolve_for(images[images["split"] == "train"], recipe)
     weights = RunImages(images, classes, resolved).class_weights()
     network = load_network(resolved, len(classes), pretrained=False)

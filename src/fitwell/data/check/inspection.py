@@ -57,8 +57,8 @@ class Inspection:
 
     Attributes:
         source: what the user named. root: the folder that paths are relative to.
-        images: the rows that can be used, with sha256, width and height, group where images belong together, and
-            split unless `undivided` says why it cannot be drawn.
+        images: the rows that can be used, with sha256, width, height and brightness, group where images belong
+            together, and split unless `undivided` says why it cannot be drawn.
         classes: every label of `images` once, sorted.
         clusters: (N,) number of the cluster of duplicates of each image.
         findings: errors first.

@@ -62,7 +62,8 @@ class Scan:
     """The images that can be used, and what was found out about all.
 
     Attributes:
-        images: rows of the dataset whose image decodes, with the columns sha256, width and height (upright, pixels).
+        images: rows of the dataset whose image decodes, with the columns sha256, width and height (upright, pixels)
+            and brightness (mean of all pixels, in [0, 1]).
         measures: of these rows.
         findings: about files, one per code.
     """
@@ -88,7 +89,9 @@ def scan_images(dataset: Dataset, threads: int) -> Scan:
     findings = gather_findings(cases, f"{len(paths):,} images")
     table = table[usable]
     images = dataset.images[usable].reset_index(drop=True)
-    images = images.assign(sha256=table["sha256"].astype(str), width=table["width"], height=table["height"])
+    brightness = table["means"].mean(axis=1).round(3)
+    sides = {"width": table["width"], "height": table["height"]}
+    images = images.assign(sha256=table["sha256"].astype(str), **sides, brightness=brightness)
     measures = Measures(**{field.name: table[field.name] for field in dataclasses.fields(Measures)})
     return Scan(images, measures, findings)
 

@@ -1,0 +1,65 @@
+"""Run folders as a comparison finds them: a recipe, a split and predictions of the test images, without training."""
+
+import numpy as np
+import pandas as pd
+
+from fitwell.data.split import assign_splits, data_fingerprint, split_hash, write_split
+from fitwell.evaluation.evaluate import _predictions
+from fitwell.evaluation.metrics import softmax
+from fitwell.files import write_bytes
+from fitwell.recipe.read import write_recipe
+from fitwell.recipe.schema import Recipe
+from fitwell.run_folder import RunFolder
+
+
+def make_images(num_images=200, classes=("cat", "dog"), groups=None):
+    """A table before it is divided; `groups` is how many."""
+    images = pd.DataFrame(
+        {
+            "path": [f"{index:03}.png" for index in range(num_images)],
+            "label": [classes[index % len(classes)] for index in range(num_images)],
+            "sha256": [f"{index:064x}" for index in range(num_images)],
+        }
+    )
+    return images if groups is None else images.assign(group=[f"g{index % groups}" for index in range(num_images)])
+
+
+def make_run(folder, recipe=None, images=None, *, gain=1.0, seed=0, parts=None):
+    """A run that divides `images` by its recipe's seed, or as `parts` says, and predicts as well as `gain` says."""
+    recipe, images = recipe or Recipe(), make_images() if images is None else images
+    folder.mkdir(parents=True)
+    run = RunFolder(folder)
+    if parts is None:
+        images = assign_splits(images, val_fraction=0.2, test_fraction=0.4, seed=recipe.seed)
+    else:
+        images = images.assign(split=parts)
+    write_split(run.split, images)
+    write_recipe(run.recipe, recipe)
+    classes = sorted(set(images["label"]))
+    run.update(
+        id=run.id,
+        data={"classes": classes, "source": "cats", "root": "/cats", "fingerprint": data_fingerprint(images)},
+        split={"hash": split_hash(images)},
+    )
+    judge(run, classes, gain, seed)
+    return run
+
+
+def judge(run, classes, gain, seed):
+    """Write predictions.parquet of the test images."""
+    from fitwell.data.split import read_split
+
+    split = read_split(run.split)
+    test = split[split["split"] == "test"]
+    logits = np.random.default_rng(seed).normal(size=(len(test), len(classes)))
+    logits[np.arange(len(test)), [classes.index(label) for label in test["label"]]] += gain
+    run.evaluation("test").mkdir(parents=True)
+    write_bytes(run.evaluation("test") / "predictions.parquet", _predictions(test, softmax(logits), tuple(classes)))
+
+
+def read_test(run):
+    """(N, C) probabilities, (N,) labels and the table of the test predictions, sorted by id."""
+    table = pd.read_parquet(run.evaluation("test") / "predictions.parquet").sort_values("id", ignore_index=True)
+    classes = [name.removeprefix("p_") for name in table.columns if name.startswith("p_")]
+    labels = np.array([classes.index(label) for label in table["label"]])
+    return table[[f"p_{name}" for name in classes]].to_numpy(), labels, table
