@@ -52,7 +52,7 @@ class Interval:
     """A confidence interval and where it comes from.
 
     Attributes:
-        low, high: its ends, in [0, 1].
+        low, high: its ends, within the range of the metric.
         method: how it was made, for the reader of a report.
         num_left_out: resamples left out because the metric was not defined in them.
     """
@@ -68,7 +68,7 @@ class Resamples:
     """What every metric was in each of B resamples; NaN where it was not defined.
 
     Attributes:
-        metrics: (B,) for each name of `BOOTSTRAPPED` that applies.
+        metrics: (B,) by name.
         recall, precision: (B, C).
     """
 
