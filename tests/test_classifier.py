@@ -82,6 +82,17 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
         assert json.loads(path.read_text())["schema_version"] == 1
 
 
+def test_val_fits_the_temperature_by_which_test_is_judged_too(fitted):
+    temperature = fitted.run.read()["temperature"]
+    assert temperature["fitted_on"] == "val"
+    assert fitted.evaluate("val")["calibration"]["temperature"] == temperature
+    judged = json.loads((fitted.run.evaluation("test") / "metrics.json").read_text())["calibration"]
+    assert judged["temperature"] == temperature
+    assert (
+        judged["tempered"]["log_loss"] < judged["plain"]["log_loss"]
+    )  # easy colours: all are right, and surer is better
+
+
 def test_colours_are_learned_and_probabilities_sum_to_one(fitted, pictures):
     images = [pictures / "red" / "01.png", pictures / "blue" / "02.png"]
     probs = fitted.predict_proba(images)

@@ -175,14 +175,13 @@ def reliability_chart(calibration: dict[str, Any]) -> str:
 
     def _fill(figure: Figure) -> None:
         axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1.2)
-        axes.text(0.97, 0.9, "as sure as right", rotation=45, ha="right", va="top", fontsize=9, alpha=0.75)
+        axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1.2, label="as sure as right")
         drawn = {"as they are": calibration["plain"], "with the temperature": calibration["tempered"]}
         looks = ((BLUE, "o", "-"), (ORANGE, "s", "--"))
         for (label, part), (color, marker, dash) in zip(drawn.items(), looks, strict=True):
             if part:
                 _draw_bins(axes, counts, part["reliability"], {"color": color, "linestyle": dash}, label, marker)
-        axes.set(xlim=(0, 1), ylim=(0, 1.01))
+        axes.set(xlim=(0, 1), ylim=(0, 1.03))
         axes.set_ylabel("right (share)")
         axes.legend(loc="upper left")
         counts.set_ylabel("images")

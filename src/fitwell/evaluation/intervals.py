@@ -52,7 +52,7 @@ class Interval:
     """A confidence interval and where it comes from.
 
     Attributes:
-        low, high: its ends, in [0, 1], or in [-1, 1] for a difference.
+        low, high: its ends, within the range of the metric or of its difference.
         method: how it was made, for the reader of a report.
         num_left_out: resamples left out because the metric was not defined in them.
     """
