@@ -236,8 +236,8 @@ def _judge(weights: Floats, probs: Probs, labels: Labels, ordered: bool) -> Resa
     support = _sum_by(weights, labels, num_classes)  # (b, C), as the next two
     claimed = _sum_by(weights, predicted, num_classes)
     correct = _sum_by(weights[right], labels[right], num_classes)
-    recall, precision = _divide(correct, support), _divide(correct, claimed)
-    f1 = _divide(2 * correct, support + claimed)
+    recall, precision = divide(correct, support), divide(correct, claimed)
+    f1 = divide(2 * correct, support + claimed)
     areas = [
         _weighted_area(weights, probs[:, index], labels == index)
         for index in (range(1, 2) if num_classes == 2 else range(num_classes))
@@ -245,8 +245,8 @@ def _judge(weights: Floats, probs: Probs, labels: Labels, ordered: bool) -> Resa
     return Resamples(
         metrics={
             "accuracy": correct.sum(axis=1) / weights.sum(axis=0),
-            "balanced_accuracy": _mean_of_defined(recall),
-            "macro_f1": _mean_of_defined(f1),
+            "balanced_accuracy": mean_of_defined(recall),
+            "macro_f1": mean_of_defined(f1),
             "auc": np.mean(areas, axis=0),
             **(_judge_order(weights, predicted, labels, num_classes) if ordered else {}),
         },
@@ -262,7 +262,7 @@ def _judge_order(weights: Floats, predicted: Labels, labels: Labels, num_classes
     by_chance = np.einsum("bi,ij,bj->b", matrices.sum(axis=2), distance, matrices.sum(axis=1))
     count = weights.sum(axis=0)
     return {
-        "quadratic_kappa": 1 - _divide(count * (matrices * distance).sum(axis=(1, 2)), by_chance),
+        "quadratic_kappa": 1 - divide(count * (matrices * distance).sum(axis=(1, 2)), by_chance),
         "mean_absolute_error": abs(predicted - labels) @ weights / count,
     }
 
@@ -277,7 +277,7 @@ def _weighted_area(weights: Floats, scores: NDArray[Any], positive: NDArray[np.b
     below = (negatives[first] + negatives[last]) / 2  # (positives, b); half of a tie lies below
     drawn = weights[positive]
     ordered_pairs: Floats = np.einsum("nb,nb->b", below, drawn)
-    return _divide(ordered_pairs, drawn.sum(axis=0) * negatives[-1])
+    return divide(ordered_pairs, drawn.sum(axis=0) * negatives[-1])
 
 
 def _sum_by(weights: Floats, codes: Labels, num_codes: int) -> Floats:
@@ -290,12 +290,13 @@ def _sum_by(weights: Floats, codes: Labels, num_codes: int) -> Floats:
     return sums
 
 
-def _divide(part: Floats, whole: Floats) -> Floats:
+def divide(part: Floats, whole: Floats) -> Floats:
+    """Return part / whole, NaN where the whole is 0."""
     shares: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     return shares
 
 
-def _mean_of_defined(values: Floats) -> Floats:
+def mean_of_defined(values: Floats) -> Floats:
     """Return the mean (b,) over the columns that are not NaN; every row has one."""
     defined = ~np.isnan(values)
-    return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
+    return divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
