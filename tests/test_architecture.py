@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "fitwell"
 PYTHON_FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "pandas")
 
-MOST_FILES = 140  # 90 was for a start; diagnosis, shipping, many runs and the web page have rooms to come
+MOST_FILES = 180  # 90 was for a start; the doctor, shipping and the web page still have rooms to come
 MOST_LINES, MOST_MEDIAN_LINES = 400, 180
 MOST_BODY_LINES, MOST_BODY_LINES_OF_THE_LOOP = 40, 100
 MOST_PARAMETERS = 7

@@ -7,6 +7,7 @@ from PIL import Image
 from fitwell.data.check.measure import scan_images
 from fitwell.data.finding import Case, refuse_errors
 from fitwell.data.index import index_dataset
+from fitwell.data.labels import Labelling
 from fitwell.errors import DataError, UsageError
 
 
@@ -136,3 +137,49 @@ def test_checking_a_table_loads_neither_torch_nor_a_learning_library():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+SEVERAL = Labelling(several=True)
+
+
+def table_of(tmp_path, *labels):
+    put(tmp_path, *(f"{number}.png" for number in range(len(labels))))
+    lines = [f"{number}.png,{label}" for number, label in enumerate(labels)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    return tmp_path / "labels.csv"
+
+
+def test_images_of_several_classes_have_them_as_one_label(tmp_path):
+    dataset = index_dataset(table_of(tmp_path, "dog|cat", "", "owl"), labelling=SEVERAL)
+    assert dataset.classes == ("cat", "dog", "owl")
+    assert dataset.images["label"].tolist() == ["cat|dog", "", "owl"]
+    assert dataset.labelling == SEVERAL
+    assert dataset.findings == ()
+
+
+def test_labels_that_look_like_several_classes_are_told_with_the_key(tmp_path):
+    dataset = index_dataset(table_of(tmp_path, "dog|cat", "cat", "dog"))
+    assert cases(dataset) == {"DATA218": [Case("dog|cat")]}
+    assert "--target.kind multi_label" in dataset.findings[0].kind.fix
+
+
+def test_a_bar_in_a_name_is_no_news(tmp_path):
+    assert index_dataset(table_of(tmp_path, "animal|cat", "animal|dog", "animal")).findings == ()
+
+
+def test_classes_beyond_the_columns_are_refused(tmp_path):
+    asked = Labelling(several=True, columns=("cat", "dog"))
+    error = refused(lambda: index_dataset(table_of(tmp_path, "cat|owl", "dog"), labelling=asked))
+    assert "names 1 classes that are not in target.columns: owl" in error.found
+
+
+def test_class_folders_show_one_class_each_also_where_several_are_allowed(tmp_path):
+    put(tmp_path, "cat/1.png", "dog/2.png", "cat|dog/3.png")
+    dataset = index_dataset(tmp_path, labelling=SEVERAL)
+    assert dataset.classes == ("cat", "dog")
+    assert sorted(dataset.images["label"]) == ["cat", "cat|dog", "dog"]
+
+
+def test_names_that_are_alike_are_found_among_several_classes(tmp_path):
+    dataset = index_dataset(table_of(tmp_path, "dog|Cat", "cat"), labelling=SEVERAL)
+    assert cases(dataset) == {"DATA216": [Case("cat", other="Cat")]}

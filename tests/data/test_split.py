@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
+from fitwell.data.labels import Labelling
 from fitwell.data.split import (
     SPLIT_COLUMNS,
     assign_folds,
@@ -401,3 +402,50 @@ def test_a_missing_or_foreign_split_file_is_refused(tmp_path):
     assert caught.value.found.endswith("has the columns path, label.")
     assert caught.value.expected == "the columns id, path, label, group, split, sha256."
     assert caught.value.fix == "take the split.csv of a run as it was written."
+
+
+SEVERAL = Labelling(several=True)
+
+
+def label_sets(num_images, seed=0, groups=None):
+    """Labels with any of three classes, of which c is rare, and none."""
+    shown = np.random.default_rng(seed).random((num_images, 3)) < (0.5, 0.3, 0.05)
+    return make_images(["|".join(np.array(list("abc"))[row]) for row in shown], groups)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_images_of_several_classes_are_divided_by_each_of_them(grouped):
+    images = label_sets(600, groups=[f"g{number // 3}" for number in range(600)] if grouped else None)
+    divided = assign_splits(images, val_fraction=0.15, test_fraction=0.15, seed=0, labelling=SEVERAL)
+    assert set(divided["split"]) == {"train", "val", "test"}
+    rows = SEVERAL.by_class(divided)
+    shares = pd.crosstab(rows["label"], rows["split"]).div(divided["split"].value_counts())
+    assert shares.sub(shares.mean(axis=1), axis=0).abs().max().max() < 0.02
+    if grouped:
+        assert (divided.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_folds_of_several_classes_have_each_of_them():
+    folds = assign_folds(label_sets(300), num_folds=5, seed=0, labelling=SEVERAL)
+    assert np.bincount(folds) == pytest.approx([60] * 5, abs=2)
+    rare = label_sets(300)["label"].str.contains("c").to_numpy()
+    assert np.bincount(folds[rare], minlength=5).min() >= 1
+
+
+def test_a_class_that_too_few_images_show_is_refused():
+    images = make_images(["a|b", "a", "b", "a", "b", "", "a", "b|c", "c|a"])
+    with pytest.raises(DataError, match=r"c \(2\)") as caught:
+        assign_splits(images, val_fraction=0.2, test_fraction=0.2, seed=0, labelling=SEVERAL)
+    assert caught.value.code == "DATA502"
+
+
+def test_a_class_that_the_given_val_does_not_show_is_refused():
+    images = make_images(["a|b", "a", "b", "a", ""], split=["train", "train", "train", "val", "test"])
+    with pytest.raises(DataError, match="no image of b in val"):
+        assign_splits(images, val_fraction=0.2, test_fraction=0.2, seed=0, labelling=SEVERAL)
+
+
+def test_the_label_of_an_image_that_shows_nothing_survives_the_split_file(tmp_path):
+    images = make_images(["a|b", ""], split=["train", "val"]).assign(sha256="0" * 64)
+    write_split(tmp_path / "split.csv", images)
+    assert read_split(tmp_path / "split.csv")["label"].tolist() == ["a|b", ""]

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fitwell.data.finding import Case
+from fitwell.data.labels import Labelling
 from fitwell.data.table import LEAVES_ROOT, escape_cell, name_first, read_cells, read_table
 from fitwell.errors import DataError
 
@@ -355,3 +356,69 @@ def test_naming_the_first_counts_the_rest():
     assert name_first([]) == ""
     assert name_first("abc", limit=3) == "a, b, c"
     assert name_first("abcd", limit=3) == "a, b, c and 1 more"
+
+
+SEVERAL = Labelling(several=True)
+COLUMNS = Labelling(several=True, columns=("cat", "dog"))
+
+
+def read_several(folder, content, labelling=SEVERAL, name="labels.csv"):
+    return read_table(write(folder, content, name), folder, labelling)
+
+
+def test_labels_of_several_classes_are_trimmed_sorted_and_stand_once_and_blank_is_none(folder):
+    table, findings = read_several(folder, "path,label\n1.png, dog |cat\n2.png,\n3.png,cat|cat\n")
+    assert table["label"].tolist() == ["cat|dog", "", "cat"]
+    assert findings == ()
+
+
+def test_a_blank_label_of_one_class_is_still_a_fault(folder):
+    assert faults(folder, "path,label\n1.png,\n2.png,a\n")[1].keys() == {"DATA208"}
+
+
+def test_columns_of_zero_and_one_become_the_label(folder):
+    content = "path,dog,site,cat\n1.png,1,north,1\n2.png,0,south,0\n3.png,1.0,north,false\n"
+    table, findings = read_several(folder, content, COLUMNS)
+    assert findings == ()
+    assert table.to_dict("list") == {
+        "path": ["1.png", "2.png", "3.png"],
+        "site": ["north", "south", "north"],
+        "label": ["cat|dog", "", "dog"],
+    }
+
+
+def test_columns_of_parquet_may_be_numbers_or_truths(folder):
+    table = pa.table({"path": ["1.png", "2.png"], "cat": [True, False], "dog": [0.0, 1.0]})
+    pq.write_table(table, folder / "labels.parquet")
+    assert read_table(folder / "labels.parquet", folder, COLUMNS)[0]["label"].tolist() == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("cell", ["", "-1", "2", "yes", "nan"])
+def test_what_is_neither_zero_nor_one_is_named_by_row_and_column(folder, cell):
+    content = f"path,cat,dog\n1.png,1,0\n2.png,0,{cell}\n3.png,0,1\n"
+    table, (finding,) = read_several(folder, content, COLUMNS)
+    assert table["path"].tolist() == ["1.png", "3.png"]
+    assert (finding.code, finding.severity) == ("DATA217", "error")
+    assert list(finding.cases) == [Case("2.png", f"row 3, dog {cell!r}")]
+
+
+def test_a_missing_column_is_named(folder):
+    with pytest.raises(DataError, match="rename or add 'dog'") as caught:
+        read_several(folder, "path,cat\n1.png,1\n", COLUMNS)
+    assert caught.value.code == "DATA207"
+
+
+def test_labels_beside_columns_are_two_answers(folder):
+    with pytest.raises(DataError, match="has the column label beside cat, dog"):
+        read_several(folder, "path,label,cat,dog\n1.png,cat,1,0\n", COLUMNS)
+
+
+def test_the_split_of_a_run_by_columns_can_be_read_by_them_again(folder):
+    table, _ = read_several(folder, "path,label\n1.png,cat|dog\n2.png,\n", COLUMNS)
+    assert table["label"].tolist() == ["cat|dog", ""]
+
+
+def test_rows_that_say_the_same_in_another_order_count_once(folder):
+    table, (finding,) = read_several(folder, "path,label\n1.png,cat|dog\n1.png,dog|cat\n2.png,dog\n")
+    assert table["path"].tolist() == ["1.png", "2.png"]
+    assert finding.code == "DATA213"

@@ -7,7 +7,16 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from fitwell.errors import RecipeError
 from fitwell.recipe.schema import Balance
-from fitwell.training.balance import balanced_weights, class_shares, class_weights, drawing_shares, effective_weights
+from fitwell.training.balance import (
+    balanced_weights,
+    class_shares,
+    class_weights,
+    drawing_shares,
+    effective_weights,
+    positive_weights,
+    prior_logits,
+    target_weights,
+)
 
 LABELS = np.repeat([0, 1, 2], [60, 30, 10])
 NAMES = ("a", "b", "c")
@@ -81,3 +90,58 @@ def test_correcting_twice_must_be_asked_for():
     with pytest.raises(ValidationError, match="both correct unequal class sizes"):
         Balance(class_weights="balanced", sampler="balanced")
     assert Balance(class_weights="balanced", sampler="balanced", twice=True).twice
+
+
+TARGETS = np.random.default_rng(0).random((200, 3)) < (0.5, 0.2, 0.05)
+
+
+def test_balanced_images_that_show_a_class_weigh_as_much_together_as_the_others():
+    positive = positive_weights(Balance(class_weights="balanced"), TARGETS, NAMES)
+    shown = TARGETS.sum(axis=0)
+    np.testing.assert_allclose(positive, (200 - shown) / shown)
+    weights = target_weights(positive, TARGETS)
+    for column, targets in zip(weights.T, TARGETS.T, strict=True):
+        expected = compute_class_weight("balanced", classes=np.array([False, True]), y=targets)
+        np.testing.assert_allclose(column, expected[targets.astype(int)])
+
+
+def test_effective_numbers_of_the_two_sides_of_a_class():
+    positive = positive_weights(Balance(class_weights="effective_number", effective_beta=0.9), TARGETS, NAMES)
+    shown = TARGETS.sum(axis=0)
+    np.testing.assert_allclose(positive, (1 - 0.9 ** (200 - shown)) / (1 - 0.9**shown))
+
+
+@pytest.mark.parametrize("kind", ["none", "balanced", "effective_number", {"a": 1.0, "b": 2.0, "c": 8.0}])
+def test_the_weights_of_each_of_several_classes_have_mean_one(kind):
+    weights = target_weights(positive_weights(Balance(class_weights=kind), TARGETS, NAMES), TARGETS)
+    np.testing.assert_allclose(weights.mean(axis=0), [1, 1, 1])
+
+
+def test_given_weights_are_those_of_the_images_that_show_a_class():
+    given = {"a": 1.0, "b": 2.0, "c": 8.0}
+    assert positive_weights(Balance(class_weights=given), TARGETS, NAMES).tolist() == [1, 2, 8]
+    with pytest.raises(RecipeError, match="lacks c"):
+        positive_weights(Balance(class_weights={"a": 1.0, "b": 1.0}), TARGETS, NAMES)
+
+
+def test_a_class_that_every_image_shows_has_weights_all_the_same():
+    everywhere = np.ones((10, 1), dtype=bool)
+    weights = target_weights(positive_weights(Balance(class_weights="balanced"), everywhere, ("a",)), everywhere)
+    assert weights.tolist() == [[1.0]] * 10
+
+
+def test_the_prior_of_single_classes_is_the_logarithm_of_their_shares():
+    logits = prior_logits(LABELS, np.ones(100), None)
+    np.testing.assert_allclose(np.exp(logits), [0.6, 0.3, 0.1])
+
+
+def test_the_prior_of_several_classes_is_their_log_odds_as_weighed():
+    plain = prior_logits(TARGETS, np.ones(TARGETS.shape), None)
+    np.testing.assert_allclose(1 / (1 + np.exp(-plain)), TARGETS.mean(axis=0))
+    balanced = target_weights(positive_weights(Balance(class_weights="balanced"), TARGETS, NAMES), TARGETS)
+    np.testing.assert_allclose(prior_logits(TARGETS, balanced, None), [0, 0, 0], atol=1e-12)
+
+
+def test_what_every_image_shows_is_not_sure_to_be_shown_by_the_next():
+    logits = prior_logits(np.ones((10, 1), dtype=bool), np.ones((10, 1)), None)
+    assert logits == pytest.approx(np.log(0.95 / 0.05))

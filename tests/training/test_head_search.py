@@ -6,6 +6,7 @@ import torch
 
 from fitwell.errors import RunError
 from fitwell.evaluation.metrics import all_metrics, softmax
+from fitwell.evaluation.multi_label import ranking_metrics, sigmoid
 from fitwell.training.head_search import PathSetting, default_settings, search_heads, solve_heads
 from fitwell.training.head_stack import HeadData, HeadSetting
 
@@ -152,3 +153,29 @@ def test_what_is_solved_for_alone_is_what_competes_in_the_search():
     paths = [row for row in search(problem(), (STILL,), metric="auc").table if is_path(row)]
     assert found.table == paths
     assert len(found.heads.weight) == 7 + 7
+
+
+def problem_of_several():
+    """Three targets that may hold together, each with a feature of its own."""
+    data, random = problem(), np.random.default_rng(2)
+    features = torch.cat([data.train_views[0], data.val_features])
+    scores = features[:, 1:4] / features[:, 1:4].std(dim=0)
+    targets = scores - scores.mean(dim=0) + torch.from_numpy(random.normal(size=scores.shape)) > torch.tensor(
+        [0, 0.5, 1]
+    )
+    split = {"train_labels": targets[:120], "val_labels": targets[120:], "num_classes": 3}
+    return HeadData(**{**vars(data), **split})
+
+
+@pytest.mark.parametrize("metric", ["auc", "average_precision", "log_loss"])
+def test_heads_of_several_classes_reach_their_val_values_too(metric):
+    data, balanced = problem_of_several(), HeadSetting(learning_rate=1e-2, weight_decay=0.1, balanced=True)
+    found = search(data, (GOOD, balanced), metric=metric, epochs=10)
+    assert [(row["kind"], row["balanced"]) for row in found.table if is_path(row)].count(("ridge", True)) == 0
+    assert len(found.table) == 2 + 7 + 2 * 7
+    targets = data.val_labels.numpy()
+    for logits, row in zip(found.heads.logits(data.val_features), found.table, strict=True):
+        expected = ranking_metrics(sigmoid(logits.T.numpy()), targets)[metric]
+        assert row["val_value"] == pytest.approx(expected, abs=0.02 if metric != "log_loss" else 1e-3)
+    if metric == "auc":
+        assert found.table[0]["val_value"] > 0.75

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fitwell.data.loader import epoch_batches
-from fitwell.training.head_stack import HeadData, HeadSetting, image_weights, train_heads
+from fitwell.training.head_stack import HeadData, HeadSetting, loss_weights, train_heads
 from fitwell.training.schedule import Schedule
 
 SETTINGS = (
@@ -35,6 +35,11 @@ def problem(num_images=70, width=5, num_views=2):
 
 def written_out_loss(logits, labels, weights, setting):
     """The loss of one head with autograd, written without regard to speed."""
+    if labels.ndim == 2:
+        smoothed = labels * (1 - setting.label_smoothing) + setting.label_smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+        right = torch.where(labels, logits.sigmoid(), 1 - logits.sigmoid())
+        return (weights * (1 - right) ** setting.focal_gamma * losses).mean()
     right = logits.softmax(dim=1)[range(len(labels)), labels]
     losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=setting.label_smoothing)
     return (weights * (1 - right) ** setting.focal_gamma * losses).mean()
@@ -52,7 +57,7 @@ def train_one_head(data, setting, *, epochs, batch_size, seed):
     schedule = Schedule(
         kind="cosine", peak=setting.learning_rate, num_ticks=num_steps, warmup_ticks=round(0.1 * num_steps)
     )
-    weights = image_weights(data, setting.balanced)
+    weights = loss_weights(data, setting.balanced)
     for epoch in range(epochs):
         for indices in epoch_batches(len(labels), batch_size, seed=seed, epoch=epoch):
             logits = head(data.train_views[epoch % len(data.train_views)][indices])
@@ -65,7 +70,15 @@ def train_one_head(data, setting, *, epochs, batch_size, seed):
         yield head.weight.detach().clone(), head.bias.detach().clone()
 
 
-def test_every_head_of_the_stack_is_the_head_that_torch_trains_alone():
+def problem_of_several(num_images=70):
+    """The same features, and three targets that may hold together."""
+    data = problem(num_images)
+    targets = torch.rand(num_images, 3, generator=torch.Generator().manual_seed(0)) < torch.tensor([0.5, 0.3, 0.1])
+    return HeadData(**{**vars(data), "train_labels": targets, "val_labels": torch.zeros((0, 3), dtype=torch.bool)})
+
+
+@pytest.mark.parametrize("problem", [problem, problem_of_several])
+def test_every_head_of_the_stack_is_the_head_that_torch_trains_alone(problem):
     data, plan = problem(), {"epochs": 5, "batch_size": 16, "seed": 3}
     alone = [list(train_one_head(data, setting, **plan)) for setting in SETTINGS]
     for epoch, heads in enumerate(train_heads(data, SETTINGS, **plan)):
@@ -98,10 +111,18 @@ def test_a_head_does_not_depend_on_its_neighbours_and_the_seed_decides_all():
 def test_weights_have_mean_one_and_balanced_ones_give_classes_alike(balanced):
     data = problem()
     data = HeadData(**{**vars(data), "image_weights": torch.ones(len(data.train_labels))})
-    weights = image_weights(data, balanced)
+    weights = loss_weights(data, balanced)
     totals = torch.zeros(3).index_add(0, data.train_labels, weights)
     assert float(weights.mean()) == pytest.approx(1)
     if balanced:
         assert totals.tolist() == pytest.approx([70 / 3] * 3, rel=1e-5)
     else:
         assert totals.tolist() == pytest.approx(np.bincount(data.train_labels).tolist())
+
+
+def test_balanced_weights_of_several_classes_give_both_sides_of_each_alike():
+    data = problem_of_several()
+    data = HeadData(**{**vars(data), "image_weights": torch.ones(70)})
+    weights, targets = loss_weights(data, True), data.train_labels
+    np.testing.assert_allclose((weights * targets).sum(dim=0), [35, 35, 35], rtol=1e-5)
+    assert loss_weights(data, False).unique().tolist() == [1]

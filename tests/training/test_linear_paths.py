@@ -65,3 +65,39 @@ def test_the_order_of_the_costs_changes_only_the_way_there():
     up = logistic_path(turned_rows, truth, num_classes=3, costs=(0.01, 1.0))
     down = logistic_path(turned_rows, truth, num_classes=3, costs=(1.0, 0.01))
     np.testing.assert_allclose(up.weight, down.weight.flip(0), atol=1e-3)
+
+
+def several(num_rows=300):
+    """The same rows, and three targets that may hold together, with a weight for each."""
+    rows, _, weights = problem(num_rows=num_rows)
+    random = np.random.default_rng(1)
+    targets = random.random((num_rows, 3)) < 1 / (1 + np.exp(-rows[:, :3] - (0.0, -1.0, -2.0)))
+    return rows, targets, weights, random.uniform(0.2, 2, size=targets.shape).astype(np.float32)
+
+
+def test_ridge_of_several_classes_equals_scikit_learns():
+    rows, targets, weights, _ = several()
+    heads = ridge_path(turned(rows, weights), torch.from_numpy(targets), num_classes=3, alphas=(3.0,))
+    expected = Ridge(alpha=3.0).fit(rows.astype(float), targets.astype(float), sample_weight=weights)
+    np.testing.assert_allclose(heads.weight[0], expected.coef_, atol=1e-4)
+    np.testing.assert_allclose(heads.bias[0], expected.intercept_, atol=1e-4)
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_each_of_several_classes_is_scikit_learns_logistic_regression(weighed):
+    rows, targets, weights, of_classes = several()
+    costs = (1e-3, 0.1, 1.0)
+    heads = logistic_path(
+        turned(rows, weights),
+        torch.from_numpy(targets),
+        num_classes=3,
+        costs=costs,
+        weights=torch.from_numpy(of_classes) if weighed else None,
+    )
+    probs = heads.logits(torch.from_numpy(rows)).sigmoid()
+    for head, cost in enumerate(costs):
+        for index in range(3):
+            reference = LogisticRegression(C=cost, tol=1e-9, max_iter=10_000)
+            reference.fit(rows.astype(float), targets[:, index], of_classes[:, index] if weighed else weights)
+            expected = reference.predict_proba(rows.astype(float))[:, 1]
+            np.testing.assert_allclose(probs[head, index], expected, atol=1e-4)

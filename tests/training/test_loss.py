@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from fitwell.recipe.schema import Loss
-from fitwell.training.loss import Targets, batch_loss, image_losses, targets_of
+from fitwell.training.loss import Targets, batch_loss, class_losses, count_right, image_losses, targets_of
 from fitwell.training.mixing import Mix
 
 PLAIN = Loss(label_smoothing=0.0)
@@ -122,3 +122,60 @@ def test_the_losses_of_parts_add_up_to_that_of_the_batch():
         batch_loss(logits[start:end], targets.part(start, end), PLAIN, 5) for start, end in ((0, 2), (2, 4), (4, 6))
     ]
     torch.testing.assert_close(sum(parts), whole)
+
+
+def several(num_images=64, num_classes=5, seed=0):
+    torch.manual_seed(seed)
+    return 3 * torch.randn(num_images, num_classes), torch.rand(num_images, num_classes) < 0.3
+
+
+def test_the_loss_of_several_classes_is_torchs_mean_binary_cross_entropy():
+    logits, labels = several()
+    found = batch_loss(logits, Targets(labels, torch.ones(64, 5)), PLAIN, 64)
+    torch.testing.assert_close(found, F.binary_cross_entropy_with_logits(logits, labels.float()))
+
+
+def test_weights_of_several_classes_are_torchs_positive_weights():
+    logits, labels = several()
+    positive = torch.tensor([1.0, 2.0, 8.0, 0.5, 3.0])
+    found = batch_loss(logits, Targets(labels, torch.where(labels, positive, 1.0)), PLAIN, 64)
+    expected = F.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=positive)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
+def test_the_focal_loss_of_several_classes_is_torchvisions(gamma: float):
+    logits, labels = several()
+    settings = Loss(kind="focal", focal_gamma=gamma, label_smoothing=0.0)
+    found = batch_loss(logits, Targets(labels, torch.ones(64, 5)), settings, 64)
+    torch.testing.assert_close(
+        found, sigmoid_focal_loss(logits, labels.float(), alpha=-1, gamma=gamma, reduction="mean")
+    )
+
+
+def test_smoothing_of_several_classes_takes_half_of_its_share_from_each_target():
+    logits, labels = several()
+    target = torch.where(labels, 0.85, 0.15)
+    found = class_losses(logits, labels, Loss(label_smoothing=0.3)).sum(dim=1)
+    torch.testing.assert_close(found, F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1))
+
+
+def test_the_loss_of_a_blend_of_several_classes_is_that_of_the_blended_target():
+    logits, labels = several(num_images=4)
+    mix = Mix(0.7, torch.tensor([2, 0, 3, 1]))
+    expected = F.binary_cross_entropy_with_logits(logits, mix.blend(labels.float()))
+    torch.testing.assert_close(batch_loss(logits, targets_of(labels, torch.ones(4, 5), mix), PLAIN, 4), expected)
+
+
+def test_the_losses_of_parts_add_up_for_several_classes_too():
+    logits, labels = several(num_images=5)
+    targets = targets_of(labels, torch.rand(5, 5), Mix(0.7, torch.tensor([2, 0, 3, 1, 4])))
+    parts = [batch_loss(logits[start:end], targets.part(start, end), PLAIN, 5) for start, end in ((0, 2), (2, 5))]
+    torch.testing.assert_close(sum(parts), batch_loss(logits, targets, PLAIN, 5))
+
+
+def test_an_image_of_several_classes_is_recognised_when_each_is():
+    logits = torch.tensor([[2.0, -1.0], [2.0, 1.0], [-1.0, -1.0]])
+    labels = torch.tensor([[True, False], [True, False], [False, False]])
+    assert int(count_right(logits, labels)) == 2
+    assert int(count_right(logits, torch.tensor([0, 1, 0]))) == 2

@@ -7,12 +7,14 @@ the image is left out. Never reaches torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fitwell.data.finding import Finding, gather_findings, refuse_errors
+from fitwell.data.finding import Case, Finding, gather_findings, refuse_errors
 from fitwell.data.folder import LAYOUT, read_folder
+from fitwell.data.labels import ONE_EACH, Labelling, find_joined, join_names
 from fitwell.data.names import find_odd_names
 from fitwell.data.table import MEASURED_COLUMNS, TABLE_SUFFIXES, name_first, read_table
 from fitwell.errors import DataError, UsageError
@@ -32,8 +34,9 @@ class Dataset:
         images: one row per usable image, in file order: as a table lists them, or in the natural order of paths
             (2.png before 10.png). Columns: path (posix), label, and when given group, split ("train", "val",
             "test"), weight (float); every other column is a slice, as text.
-        classes: every label once, sorted.
+        classes: every class once, in the order of `labelling`.
         source: what the user named.
+        labelling: how many classes an image may show; with several, a label is their names joined by |.
         findings: what is wrong or odd, one for each kind; see `finding.refuse_errors`.
     """
 
@@ -42,6 +45,7 @@ class Dataset:
     classes: tuple[str, ...]
     source: str
     findings: tuple[Finding, ...] = ()
+    labelling: Labelling = ONE_EACH
 
     @property
     def slices(self) -> list[str]:
@@ -49,7 +53,7 @@ class Dataset:
         return [str(name) for name in self.images.columns if name not in KNOWN_COLUMNS]
 
 
-def index_dataset(source: Path, image_root: Path | None = None) -> Dataset:
+def index_dataset(source: Path, image_root: Path | None = None, labelling: Labelling = ONE_EACH) -> Dataset:
     """Return what a folder of class folders, or a table, says, and what is wrong with it.
 
     In a folder: hidden names and `__MACOSX` are left out, an image deeper inside a class folder belongs to that
@@ -58,19 +62,22 @@ def index_dataset(source: Path, image_root: Path | None = None) -> Dataset:
     Args:
         source: a folder, or a .csv, .tsv or .parquet file.
         image_root: the folder that a table's paths are relative to; by default the table's own.
+        labelling: how many classes an image may show, and where a table says which.
 
     Raises:
         UsageError: when `source` or `image_root` does not exist or cannot be one.
-        DataError: when what is usable has fewer than two classes, or the whole cannot be read.
+        DataError: when what is usable has fewer than two classes or others than `labelling`, or the whole cannot be
+            read.
     """
     if not os.path.exists(source):  # noqa: PTH110 - pathlib raises on a name that is too long
         raise UsageError(found=f"{source} does not exist.", expected=LAYOUT, fix="correct the path.")
-    root, images, findings = _locate(source, image_root)
-    findings = (
-        *findings,
-        *gather_findings(find_odd_names(images), f"{len(images):,} images, their folders and classes"),
-    )
-    classes = tuple(sorted(set(images["label"].tolist())))
+    root, images, findings = _locate(source, image_root, labelling)
+    classes = labelling.classes(images["label"])
+    cases = find_odd_names(images, classes)
+    if not labelling.several:
+        cases["DATA218"] = [Case(label) for label in find_joined(classes)]
+    findings = (*findings, *gather_findings(cases, f"{len(images):,} images, their folders and classes"))
+    _require_known(images["label"].tolist(), labelling, source)
     if len(classes) < 2:
         refuse_errors(findings, str(source))  # which may be why
         raise DataError(
@@ -79,10 +86,26 @@ def index_dataset(source: Path, image_root: Path | None = None) -> Dataset:
             fix="give each class its own folder, e.g. cats/001.jpg and dogs/001.jpg, or its own label.",
             code="DATA205",
         )
-    return Dataset(root=root, images=images, classes=classes, source=str(source), findings=findings)
+    return Dataset(
+        root=root, images=images, classes=classes, source=str(source), findings=findings, labelling=labelling
+    )
 
 
-def _locate(source: Path, image_root: Path | None) -> tuple[Path, pd.DataFrame, tuple[Finding, ...]]:
+def _require_known(labels: Sequence[str], labelling: Labelling, source: Path) -> None:
+    """Refuse labels that name other classes than those that are asked for."""
+    named = {name for label in set(labels) for name in labelling.names(label)} if labelling.columns else set()
+    unknown = sorted(named - set(labelling.columns))
+    if unknown:
+        raise DataError(
+            found=f"{source} names {len(unknown)} classes that are not in target.columns: {name_first(unknown)}.",
+            expected=f"only {name_first(labelling.columns)}.",
+            fix="add them to target.columns, or correct the labels.",
+        )
+
+
+def _locate(
+    source: Path, image_root: Path | None, labelling: Labelling
+) -> tuple[Path, pd.DataFrame, tuple[Finding, ...]]:
     """Return the root, the rows and the findings of a folder or a table."""
     if source.is_dir():
         if image_root is not None:
@@ -92,7 +115,9 @@ def _locate(source: Path, image_root: Path | None) -> tuple[Path, pd.DataFrame, 
                 fix="leave it out.",
             )
         root = Path(os.path.realpath(source))
-        return root, *read_folder(root)
+        images, findings = read_folder(root)
+        labels = [join_names(labelling.names(label)) for label in images["label"].tolist()]
+        return root, images.assign(label=labels), findings
     if source.suffix.lower() not in TABLE_SUFFIXES:
         raise UsageError(
             found=f"{source} is neither a folder nor a table.",
@@ -102,4 +127,4 @@ def _locate(source: Path, image_root: Path | None) -> tuple[Path, pd.DataFrame, 
     root = Path(os.path.realpath(image_root or source.parent))
     if not root.is_dir():
         raise UsageError(found=f"{root} is not a folder.", expected="the folder of images.", fix="correct the path.")
-    return root, *read_table(source, root)
+    return root, *read_table(source, root, labelling)

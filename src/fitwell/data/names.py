@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NUMBER = re.compile(r"[+-][0-9.,eE+-]*")  # what begins like a formula and is harmless, such as -5.2 in a slice
 
 
-def find_odd_names(images: pd.DataFrame) -> dict[str, list[Case]]:
+def find_odd_names(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[Case]]:
     """Return cases by code: DATA122 dangerous names, 125 paths that are alike, 215 formulas, 216 labels that are alike.
 
     A folder counts once, not with each of its images.
@@ -29,13 +29,12 @@ def find_odd_names(images: pd.DataFrame) -> dict[str, list[Case]]:
     paths = images["path"].tolist()
     folders = sorted(_folders_of(paths))
     folder_names = {_last(folder) for folder in folders}
-    labels = sorted(set(images["label"].tolist()))
     return {
         "DATA122": [Case(path) for path in (*folders, *paths) if is_dangerous(_last(path))]
-        + [Case(label, "label") for label in labels if is_dangerous(label) and label not in folder_names],
+        + [Case(label, "label") for label in classes if is_dangerous(label) and label not in folder_names],
         "DATA125": _alike([*folders, *paths], _as_other_systems_see),
         "DATA215": list(_formulas(images)),
-        "DATA216": _alike(labels, lambda label: " ".join(_one_case(label).split())),
+        "DATA216": _alike(sorted(classes), lambda label: " ".join(_one_case(label).split())),
     }
 
 

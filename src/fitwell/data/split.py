@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fitwell.data.labels import ONE_EACH, Labelling
+from fitwell.data.place_groups import Codes, Table, place_groups
+from fitwell.data.place_label_sets import place_label_sets
 from fitwell.data.table import name_first, read_cells
 from fitwell.errors import DataError, UsageError
 from fitwell.files import sha256_of_text, write_atomically
@@ -23,21 +26,17 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "val", "test")
 SPLIT_COLUMNS = ("id", "path", "label", "group", "split", "sha256")
-NUM_STARTS = 4  # of which the best counts
-EVEN = 0.1  # cost below which no other start is tried: one image too many where 10 are wished for costs as much
-NUM_ATTEMPTS = 10  # random starts before we say that no split holds every class in every part
-NUM_PASSES = 10  # of improvement; grouped sets settle after 2 to 5
-NUM_TRIED_GROUPS = 500  # groups that one pass tries to place better; 2,000 end no nearer to the shares
-NUM_PARTNERS = 256  # groups that each of them may change places with
-MISSING_CLASS = 1e9  # cost of a part without a class: above any cost of uneven shares
 
-Counts = NDArray[np.float64]
-Codes = NDArray[np.int64]
-Table = NDArray[np.unsignedinteger[Any]]
+Labels = NDArray[Any]  # (N,) numbers of classes; of several an image (N, C) whether it shows each
 
 
 def assign_splits(
-    dataset_images: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int
+    dataset_images: pd.DataFrame,
+    *,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    labelling: Labelling = ONE_EACH,
 ) -> pd.DataFrame:
     """Return the images with the column split.
 
@@ -51,7 +50,7 @@ def assign_splits(
             or val. A given test may lack a class.
     """
     images = dataset_images
-    order, (label_names, labels), (_, groups) = _encode(images)
+    order, (label_names, labels), (_, groups) = _encode(images, labelling)
     parts = np.zeros(len(images), dtype=np.int64)  # (N,) index into PARTS
     if "split" in images.columns:
         parts = np.array([PARTS.index(part) for part in images["split"].tolist()], dtype=np.int64)[order]
@@ -70,7 +69,9 @@ def assign_splits(
     return images.assign(split=split.tolist())
 
 
-def assign_folds(images: pd.DataFrame, *, num_folds: int, seed: int) -> NDArray[np.int64]:
+def assign_folds(
+    images: pd.DataFrame, *, num_folds: int, seed: int, labelling: Labelling = ONE_EACH
+) -> NDArray[np.int64]:
     """Return (N,) the fold of each image, 0 to num_folds - 1, of about equal size and with the same class shares.
 
     Groups stay whole. A split that is given is not looked at.
@@ -86,14 +87,16 @@ def assign_folds(images: pd.DataFrame, *, num_folds: int, seed: int) -> NDArray[
             expected="at least 3: one to report on, one to choose by, and one to learn from.",
             fix="use for example 5.",
         )
-    order, (label_names, labels), (group_names, groups) = _encode(images)
+    order, (label_names, labels), (group_names, groups) = _encode(images, labelling)
     _refuse_scarce(labels, groups, num_folds, label_names)
-    rng = np.random.default_rng(seed)
+    rng, shares = np.random.default_rng(seed), np.full(num_folds, 1 / num_folds)
     folds = np.empty(len(images), dtype=np.int64)
-    if len(group_names) == len(images):
+    if labelling.several:
+        folds[order] = place_label_sets(labels, groups, shares, rng)
+    elif len(group_names) == len(images):
         folds[order] = _deal_images(labels, num_folds, rng)
     else:
-        folds[order] = _draw_groups(_count(groups, labels), np.full(num_folds, 1 / num_folds), rng)[groups]
+        folds[order] = place_groups(_count(groups, labels), shares, rng)[groups]
     return folds
 
 
@@ -155,11 +158,20 @@ def _hash_rows(images: pd.DataFrame, columns: tuple[str, ...]) -> str:
     return sha256_of_text(*(cell for row in rows for cell in row))
 
 
-def _encode(images: pd.DataFrame) -> tuple[Codes, tuple[list[str], Codes], tuple[list[str], Codes]]:
-    """Return the rows by path, and in that order names and numbers of labels and of groups; alone is a group too."""
+def _encode(
+    images: pd.DataFrame, labelling: Labelling
+) -> tuple[Codes, tuple[Sequence[str], Labels], tuple[list[str], Codes]]:
+    """Return the rows by path, and in that order names and numbers of labels and of groups; alone is a group too.
+
+    Where an image may show several classes, (N, C) says which.
+    """
     order = np.argsort(images["path"].to_numpy(dtype=object), kind="stable")
     units = images["group" if "group" in images.columns else "path"]
-    return order, _number(images["label"].take(order).tolist()), _number(units.take(order).tolist())
+    groups, labels = _number(units.take(order).tolist()), images["label"].take(order).tolist()
+    if not labelling.several:
+        return order, _number(labels), groups
+    classes = labelling.classes(labels)
+    return order, (classes, labelling.targets(labels, classes)), groups
 
 
 def _number(names: Sequence[str]) -> tuple[list[str], Codes]:
@@ -188,9 +200,15 @@ def _require_train(parts: Codes) -> None:
         )
 
 
-def _require_classes(labels: Codes, parts: Codes, names: Sequence[str], drawn: list[int]) -> None:
+def _shown(labels: Labels) -> tuple[Codes, Codes]:
+    """Return the number of an image and of a class that it shows, for every such pair."""
+    images, classes = (np.arange(len(labels)), labels) if labels.ndim == 1 else np.nonzero(labels)
+    return images, classes
+
+
+def _require_classes(labels: Labels, parts: Codes, names: Sequence[str], drawn: list[int]) -> None:
     for part in (0, 1, *(part for part in drawn if part == 2)):
-        present = set(labels[parts == part].tolist())
+        present = set(_shown(labels[parts == part])[1].tolist())
         missing = [name for code, name in enumerate(names) if code not in present]
         if missing:
             raise DataError(
@@ -202,7 +220,7 @@ def _require_classes(labels: Codes, parts: Codes, names: Sequence[str], drawn: l
 
 
 def _draw(
-    labels: Codes, groups: Codes, shares: NDArray[np.float64], rng: np.random.Generator, label_names: Sequence[str]
+    labels: Labels, groups: Codes, shares: NDArray[np.float64], rng: np.random.Generator, label_names: Sequence[str]
 ) -> Codes:
     """Return (N,) the part of each image, 0 to P - 1, for (P,) shares; no group is divided.
 
@@ -211,14 +229,17 @@ def _draw(
     """
     _refuse_scarce(labels, groups, len(shares), label_names)
     different, groups = np.unique(groups, return_inverse=True)
+    if labels.ndim == 2:
+        return place_label_sets(labels, groups, shares, rng)
     if len(different) == len(labels):
         return _draw_images(labels, shares, rng)
     counts = _count(groups, labels)
-    return _draw_groups(counts[:, counts.any(axis=0)], shares, rng)[groups]
+    return place_groups(counts[:, counts.any(axis=0)], shares, rng)[groups]
 
 
-def _refuse_scarce(labels: Codes, groups: Codes, num_parts: int, label_names: Sequence[str]) -> None:
-    pairs = np.unique(groups * len(label_names) + labels)
+def _refuse_scarce(labels: Labels, groups: Codes, num_parts: int, label_names: Sequence[str]) -> None:
+    images, shown = _shown(labels)
+    pairs = np.unique(groups[images] * len(label_names) + shown)
     num_units = np.bincount(pairs % len(label_names), minlength=len(label_names))  # (C,) groups with each class
     scarce = [f"{label_names[code]} ({num_units[code]})" for code in np.flatnonzero(num_units < num_parts).tolist()]
     if scarce:
@@ -267,91 +288,3 @@ def _draw_images(labels: Codes, shares: NDArray[np.float64], rng: np.random.Gene
     for code, quota in enumerate(quotas):
         parts[rng.permutation(np.flatnonzero(labels == code))] = np.repeat(np.arange(len(shares)), quota)
     return parts
-
-
-def _draw_groups(counts: Table, shares: NDArray[np.float64], rng: np.random.Generator) -> Codes:
-    """Return (G,) the part of each group, near the shares for every class and for the whole.
-
-    The first even one of some random starts, or the best of them: one may put a group into val that is nearly as
-    large as val.
-
-    Raises:
-        DataError: when no start ends with every class in every part.
-    """
-    targets = shares[:, None] * counts.sum(axis=0)  # (P, C) images wished for
-    num_starts = NUM_STARTS if len(counts) <= NUM_TRIED_GROUPS else 1  # many groups come out even at once
-    best, best_cost = np.zeros(len(counts), dtype=np.int64), np.inf
-    for start in range(NUM_ATTEMPTS):
-        if best_cost < EVEN or (start >= num_starts and best_cost < MISSING_CLASS):
-            break
-        placed, cost = _place_groups(counts, shares, targets, rng)
-        if cost < best_cost:
-            best, best_cost = placed, cost
-    if best_cost < MISSING_CLASS:
-        return best
-    raise DataError(
-        found=f"no way, in {NUM_ATTEMPTS} attempts, to divide {len(counts)} groups.",
-        expected="every class in every part, and every group whole.",
-        fix="use smaller groups, merge rare classes, or give the column split.",
-        code="DATA502",
-    )
-
-
-def _place_groups(
-    counts: Table, shares: NDArray[np.float64], targets: Counts, rng: np.random.Generator
-) -> tuple[Codes, float]:
-    """Return (G,) the part of each group from one random start, and its cost.
-
-    Groups in random order fill one part after the other; then single moves and exchanges that lower the cost are
-    made until none is left. To give each group to the part that gains most, or to begin with the largest as
-    StratifiedGroupKFold does, sends large groups to train: test's groups had 0.65 of the mean size (here about 0.9).
-    """
-    order = rng.permutation(len(counts))
-    sizes = counts.sum(axis=1)[order]
-    middles = (sizes.cumsum() - sizes / 2) / sizes.sum()  # of each group on a line of all images from 0 to 1
-    placed = np.empty(len(counts), dtype=np.int64)
-    placed[order] = np.searchsorted(shares.cumsum()[:-1], middles)
-    filled = np.zeros_like(targets)
-    np.add.at(filled, placed, counts)
-    for _ in range(NUM_PASSES):
-        tried = rng.permutation(len(counts))[:NUM_TRIED_GROUPS]
-        num_improved = sum(_improve(group, counts, placed, filled, targets, rng) for group in tried)
-        if num_improved == 0:
-            break
-    return placed, float(_cost(filled, targets).sum())
-
-
-def _improve(
-    group: int, counts: Table, placed: Codes, filled: Counts, targets: Counts, rng: np.random.Generator
-) -> bool:
-    """Move `group`, or exchange it with another, where that lowers the cost most; say whether it did.
-
-    `placed` (G,) and `filled` (P, C) are kept up to date.
-    """
-    home = placed[group]
-    others = np.flatnonzero(placed != home)
-    if len(others) > NUM_PARTNERS:
-        others = others[rng.integers(len(others), size=NUM_PARTNERS)]
-    elsewhere = np.flatnonzero(np.arange(len(targets)) != home)
-    there = np.concatenate([elsewhere, placed[others]])  # (K,) part of each candidate; first the plain moves
-    back = np.concatenate([np.zeros((len(elsewhere), counts.shape[1])), counts[others]])  # (K, C) what comes home
-    parts = np.stack([np.full(len(there), home), there])  # (2, K)
-    moved = np.stack([back - counts[group], counts[group] - back])  # (2, K, C)
-    change = (_cost(filled[parts] + moved, targets[parts]) - _cost(filled, targets)[parts]).sum(axis=0)
-    best = int(change.argmin())
-    if not change[best] < -1e-9:
-        return False
-    filled[home] += back[best] - counts[group]
-    filled[there[best]] += counts[group] - back[best]
-    placed[group] = there[best]
-    if best >= len(elsewhere):
-        placed[others[best - len(elsewhere)]] = home
-    return True
-
-
-def _cost(filled: Counts, targets: Counts) -> Counts:
-    """Return (...,) how far (..., C) images of a part are from the targets: chi-square per class and of the sum."""
-    size, wished = filled.sum(axis=-1), targets.sum(axis=-1)
-    uneven = ((filled - targets) ** 2 / targets).sum(axis=-1) + (size - wished) ** 2 / wished
-    cost: Counts = uneven + MISSING_CLASS * (filled < 0.5).sum(axis=-1)
-    return cost

@@ -22,6 +22,7 @@ import numpy as np
 
 from fitwell.data.file_lookup import FileLookup
 from fitwell.data.finding import Case, Finding, gather_findings
+from fitwell.data.labels import ONE_EACH, Labelling, join_names
 from fitwell.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,37 +33,36 @@ REQUIRED_COLUMNS = ("path", "label")
 OPTIONAL_COLUMNS = ("group", "split", "weight")
 MEASURED_COLUMNS = ("id", "sha256", "width", "height", "brightness")  # ours: what a table says about them is not read
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+YES_OR_NO = {"1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}  # Parquet has the latter
 SPREADSHEET_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Absolute, with a drive, an address, climbing, or with NUL, on any system.
 LEAVES_ROOT = re.compile(r"\0|^[/\\]|^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]*:/|(^|[/\\])\.\.($|[/\\])")
 ROWS_AT_ONCE = 1 << 16  # as lists of text, which take 8 times the memory of a column
 
 
-def read_table(path: Path, image_root: Path) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+def read_table(
+    path: Path, image_root: Path, labelling: Labelling = ONE_EACH
+) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
     """Return the usable rows of a table in their order, and what is wrong with the others.
 
     Columns: path (relative to `image_root`), label, and where given group, split, weight (float) and slices.
-    A group, split or weight column that is blank from top to bottom is as good as absent.
+    A group, split or weight column that is blank from top to bottom is as good as absent. Where an image may show
+    several classes, label has their names, sorted and joined by |; it is blank for none.
 
     Raises:
         DataError: when it cannot be read as a table, or has no column path or label.
     """
     table = read_cells(path)
-    missing = [name for name in REQUIRED_COLUMNS if name not in table.columns]
-    if missing:
-        raise DataError(
-            found=f"{path} has the columns {', '.join(map(repr, table.columns)) or '(none)'}.",
-            expected="at least the columns 'path' and 'label', named in the first row.",
-            fix=f"rename or add {' and '.join(map(repr, missing))}.",
-            code="DATA207",
-        )
+    columns = _class_columns(table, path, labelling)
     blank = [name for name in OPTIONAL_COLUMNS if name in table.columns and not any(map(str.strip, _text(table[name])))]
     table = table.drop(columns=[*blank, *(name for name in MEASURED_COLUMNS if name in table.columns)])
     faults = _Faults(table)
     for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
-        if name in table.columns:
+        if name in table.columns and not (name == "label" and labelling.several):
             faults.add("DATA208", [not cell.strip() for cell in _text(table[name])], name)
     table = _read_numbers_and_parts(table, faults)
+    if labelling.several:
+        table = _read_classes(table, columns, labelling, faults)
     table = table.assign(path=_find_files(table, image_root, faults))[~faults.faulty]
     usable = _drop_repeated_rows(table, faults.cases).reset_index(drop=True)
     return usable, gather_findings(faults.cases, f"{len(faults.faulty):,} rows")
@@ -201,6 +201,45 @@ def _unreadable(path: Path, reason: str) -> DataError:
         fix="save it again as CSV in UTF-8, with quotes around cells that hold the delimiter.",
         code="DATA206",
     )
+
+
+def _class_columns(table: pd.DataFrame, path: Path, labelling: Labelling) -> tuple[str, ...]:
+    """Return the columns of 0 and 1 that say which classes an image shows; none where the column label does.
+
+    Raises:
+        DataError: when a column is missing, or both ways are there.
+    """
+    found = [name for name in labelling.columns if name in table.columns]
+    if found and "label" in table.columns:
+        raise DataError(
+            found=f"{path} has the column label beside {name_first(found)}.",
+            expected="one answer to which classes an image shows: label, or the columns of target.columns.",
+            fix="take out or rename the column label, or leave out target.columns.",
+        )
+    columns = labelling.columns if found or "label" not in table.columns else ()
+    required = ("path", *(columns or ("label",)))
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise DataError(
+            found=f"{path} has the columns {', '.join(map(repr, table.columns)) or '(none)'}.",
+            expected=f"at least the columns {' and '.join(map(repr, required))}, named in the first row.",
+            fix=f"rename or add {' and '.join(map(repr, missing))}.",
+            code="DATA207",
+        )
+    return columns
+
+
+def _read_classes(table: pd.DataFrame, columns: tuple[str, ...], labelling: Labelling, faults: _Faults) -> pd.DataFrame:
+    """Bring the classes that each image shows into the column label: trimmed, sorted, each once."""
+    if not columns:
+        return table.assign(label=[join_names(labelling.names(cell)) for cell in _text(table["label"])])
+    shown = []
+    for name in columns:
+        cells = [cell.strip().lower() for cell in _text(table[name])]
+        faults.add("DATA217", [cell not in YES_OR_NO for cell in cells], name)
+        shown.append([name if YES_OR_NO.get(cell) else "" for cell in cells])
+    labels = [join_names(name for name in row if name) for row in zip(*shown, strict=True)]
+    return table.drop(columns=list(columns)).assign(label=labels)
 
 
 def _read_numbers_and_parts(table: pd.DataFrame, faults: _Faults) -> pd.DataFrame:

@@ -45,12 +45,12 @@ def accuracy(counts: ClassCounts) -> Floats:
 
 def balanced_accuracy(counts: ClassCounts) -> Floats:
     """Return the mean recall of the classes that have images, which is the macro recall."""
-    return _mean_of_defined(counts.recall)
+    return mean_of_defined(counts.recall)
 
 
 def macro_f1(counts: ClassCounts) -> Floats:
     """Return the mean F1 of the classes that have images or predictions."""
-    return _mean_of_defined(counts.f1)
+    return mean_of_defined(counts.f1)
 
 
 def weighted_f1(counts: ClassCounts) -> Floats:
@@ -64,7 +64,7 @@ def macro_precision(counts: ClassCounts) -> Floats:
     A class that has images and is never predicted counts 0, as in scikit-learn: its images are all missed.
     """
     occurs = counts.support + counts.claimed > 0
-    return _mean_of_defined(np.where(occurs, np.nan_to_num(counts.precision), np.nan))
+    return mean_of_defined(np.where(occurs, np.nan_to_num(counts.precision), np.nan))
 
 
 def weighted_precision(counts: ClassCounts) -> Floats:
@@ -118,7 +118,7 @@ def divide(part: Floats, whole: Floats) -> Floats:
     return shares
 
 
-def _mean_of_defined(values: Floats) -> Floats:
+def mean_of_defined(values: Floats) -> Floats:
     """Return the mean (b,) over the columns that are not NaN."""
     defined = ~np.isnan(values)
     return divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))

@@ -39,7 +39,7 @@ def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def higher_is_better(metric: str) -> bool:
     """Return whether more of `metric` is better; losses and errors are worse when they grow."""
-    return metric not in ("log_loss", "brier_score", "mean_absolute_error")
+    return metric not in ("log_loss", "brier_score", "mean_absolute_error", "hamming_loss")
 
 
 def bounds_of(metric: str, num_classes: int) -> tuple[float, float]:
@@ -99,12 +99,12 @@ def balanced_accuracy(probs: Probs, labels: Labels) -> float | None:
 
     Always answering one class gives 1/C, however unequal the classes are.
     """
-    return _mean([recall for recall in recall_per_class(probs, labels) if recall is not None])
+    return mean([recall for recall in recall_per_class(probs, labels) if recall is not None])
 
 
 def macro_f1(probs: Probs, labels: Labels) -> float | None:
     """Return the mean F1 of the classes that have images or predictions, in [0, 1]; None without images."""
-    return _mean([score for score in _f1_per_class(confusion_matrix(probs, labels)) if score is not None])
+    return mean([score for score in _f1_per_class(confusion_matrix(probs, labels)) if score is not None])
 
 
 def auc(probs: Probs, labels: Labels) -> float | None:
@@ -117,7 +117,7 @@ def auc(probs: Probs, labels: Labels) -> float | None:
     """
     areas = auc_per_class(probs, labels)
     defined = [area for area in areas if area is not None]
-    return _mean(defined) if len(defined) == len(areas) else None
+    return mean(defined) if len(defined) == len(areas) else None
 
 
 def log_loss(probs: Probs, labels: Labels) -> float | None:
@@ -185,7 +185,7 @@ def confusion_matrix(probs: Probs, labels: Labels) -> NDArray[np.int64]:
 def recall_per_class(probs: Probs, labels: Labels) -> list[float | None]:
     """Return for each of C classes the share of its images that were recognised; None for one without images."""
     matrix = confusion_matrix(probs, labels)
-    return [_ratio(hit, total) for hit, total in zip(matrix.diagonal(), matrix.sum(axis=1), strict=True)]
+    return [ratio(hit, total) for hit, total in zip(matrix.diagonal(), matrix.sum(axis=1), strict=True)]
 
 
 def per_class(probs: Probs, labels: Labels, classes: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -204,8 +204,8 @@ def per_class(probs: Probs, labels: Labels, classes: tuple[str, ...]) -> list[di
             "support": int(support[index]),
             "predicted": int(predicted[index]),
             "correct": int(correct[index]),
-            "precision": _ratio(correct[index], predicted[index]),
-            "recall": _ratio(correct[index], support[index]),
+            "precision": ratio(correct[index], predicted[index]),
+            "recall": ratio(correct[index], support[index]),
             "f1": f1[index],
             "auc": areas[index],
         }
@@ -220,7 +220,7 @@ def auc_per_class(probs: Probs, labels: Labels) -> list[float | None]:
 
 def one_against_rest(probs: Probs, labels: Labels) -> list[float | None]:
     """Return for each of C classes the AUC of its probability; None when it or the rest has no images."""
-    return [_area(probs[:, index], labels == index) for index in range(probs.shape[1])]
+    return [area(probs[:, index], labels == index) for index in range(probs.shape[1])]
 
 
 def roc_curve(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -237,8 +237,11 @@ def roc_curve(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) ->
     return np.vstack([np.zeros((1, 2)), points])
 
 
-def _area(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> float | None:
-    """Return the Mann-Whitney share of ordered pairs, from mid-ranks."""
+def area(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> float | None:
+    """Return the share of pairs in which a positive (N,) has the higher score, a tie for one half; None without pairs.
+
+    The Mann-Whitney statistic, from mid-ranks.
+    """
     num_positive = int(positive.sum())
     num_negative = len(positive) - num_positive
     if num_positive == 0 or num_negative == 0:
@@ -251,10 +254,11 @@ def _area(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> flo
 
 def _f1_per_class(matrix: NDArray[np.int64]) -> list[float | None]:
     totals = matrix.sum(axis=0) + matrix.sum(axis=1)
-    return [_ratio(2 * hit, total) for hit, total in zip(matrix.diagonal(), totals, strict=True)]
+    return [ratio(2 * hit, total) for hit, total in zip(matrix.diagonal(), totals, strict=True)]
 
 
-def _ratio(part: np.integer[Any], whole: np.integer[Any]) -> float | None:
+def ratio(part: np.integer[Any], whole: np.integer[Any]) -> float | None:
+    """Return part / whole; None of nothing."""
     return float(part / whole) if whole else None
 
 
@@ -262,5 +266,6 @@ def _or_none(value: np.floating[Any]) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _mean(values: list[float]) -> float | None:
+def mean(values: list[float]) -> float | None:
+    """Return the mean; None without values."""
     return float(np.mean(values)) if values else None

@@ -1,6 +1,11 @@
-"""How unequal class sizes are corrected: the weight of each class, and how often its images are drawn."""
+"""How unequal class sizes are corrected: the weight of each class, and how often its images are drawn.
+
+Where an image shows any number of classes, each class weighs its images against those that do not show it.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +34,37 @@ def class_weights(settings: Balance, labels: Labels, classes: tuple[str, ...]) -
     return np.asarray(weights / weights[labels].mean())
 
 
+def positive_weights(settings: Balance, targets: NDArray[np.bool_], classes: tuple[str, ...]) -> Values:
+    """Return how many times (C,) an image that shows a class counts as much as one that does not, for that class.
+
+    Each class is a problem of two classes with the weights of `class_weights`: balanced, that is (N - n) / n with n
+    images that show it; by effective number (1 - beta ** (N - n)) / (1 - beta ** n).
+
+    Args:
+        targets: (N, C) whether the image shows the class; every class is shown.
+
+    Raises:
+        RecipeError: when weights are given, and not for exactly these classes.
+    """
+    if isinstance(settings.class_weights, dict):
+        _require_classes(settings.class_weights, classes)
+        return np.array([settings.class_weights[name] for name in classes])
+    support = targets.sum(axis=0)
+    sides = np.maximum(np.column_stack([len(targets) - support, support]), 1)  # what no image shows is weighed by none
+    weights = [_correction(settings.class_weights, settings.effective_beta, side) for side in sides]
+    return np.array([shown / other for other, shown in weights])
+
+
+def target_weights(positive: Values, targets: NDArray[np.bool_]) -> Values:
+    """Return the weight (N, C) of every class of every image in the loss, of each class with mean 1.
+
+    Args:
+        positive: (C,) as `positive_weights` returns. targets: (N, C).
+    """
+    weights = np.where(targets, positive, 1.0)
+    return np.asarray(weights / weights.mean(axis=0))
+
+
 def drawing_shares(settings: Balance, labels: Labels) -> Values | None:
     """Return how likely each image (N,) is the next one drawn, in sum 1; None where each is seen once an epoch."""
     if settings.sampler == "none":
@@ -45,6 +81,20 @@ def class_shares(labels: Labels, weights: Values, shares: Values | None) -> Valu
     """
     parts = np.bincount(labels, weights=weights if shares is None else weights * shares)
     return np.asarray(parts / parts.sum())
+
+
+def prior_logits(labels: NDArray[Any], weights: Values, shares: Values | None) -> Values:
+    """Return the logits (C,) whose probabilities are what share of the loss each class has.
+
+    Args:
+        labels: (N,), or (N, C) whether the image shows the class. weights: of the same shape, in the loss.
+        shares: as `drawing_shares` returns.
+    """
+    if labels.ndim == 1:
+        return np.asarray(np.log(class_shares(labels, weights, shares)))
+    least = 0.5 / len(labels)  # half an image: what every image shows, or none, is not sure to be so of the next
+    shown = np.clip((labels * weights).sum(axis=0) / weights.sum(axis=0), least, 1 - least)
+    return np.asarray(np.log(shown / (1 - shown)))
 
 
 def balanced_weights(counts: Labels) -> Values:

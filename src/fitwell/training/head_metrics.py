@@ -10,11 +10,13 @@ def metric_of_heads(metric: str, logits: Tensor, labels: Tensor) -> Tensor:
     """Return the metric (P,) float64 of P heads; NaN where it is not defined or a logit is not finite.
 
     Args:
-        metric: one of `fitwell.evaluation.metrics.METRICS` or `ORDERED_METRICS`.
-        logits: (P, C, M). labels: (M,) int64 in [0, C).
+        metric: one of `fitwell.evaluation.metrics.METRICS` or `ORDERED_METRICS`; of several classes an image, one of
+            `fitwell.evaluation.multi_label.RANKING_METRICS`.
+        logits: (P, C, M). labels: (M,) int64 in [0, C), or (M, C) bool whether the image shows the class.
     """
-    probs = logits.double().softmax(dim=1)
-    values = _METRICS[metric](probs, labels)
+    several = labels.ndim == 2
+    probs = logits.double().sigmoid() if several else logits.double().softmax(dim=1)
+    values = (_METRICS_OF_SEVERAL if several else _METRICS)[metric](probs, labels)
     return torch.where(probs.isfinite().all(dim=2).all(dim=1), values, torch.nan)
 
 
@@ -73,6 +75,28 @@ def _confusion_matrices(probs: Tensor, labels: Tensor) -> Tensor:
     return counts.view(num_heads, num_classes, num_classes).double()  # or a ratio of them would be float32
 
 
+def _auc_of_several(probs: Tensor, targets: Tensor) -> Tensor:
+    return torch.stack([_area(probs[:, index], shown) for index, shown in enumerate(targets.T)]).mean(dim=0)
+
+
+def _average_precision(probs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over the classes of the mean precision (P,) at the probability of each image that shows one."""
+    return torch.stack([_precision(probs[:, index], shown) for index, shown in enumerate(targets.T)]).mean(dim=0)
+
+
+def _precision(scores: Tensor, positive: Tensor) -> Tensor:
+    found = scores[:, positive].contiguous()
+    hits, named = (
+        each.shape[1] - torch.searchsorted(each.sort(dim=1).values, found) for each in (found, scores)
+    )  # (P, positives) that reach each score
+    return (hits.double() / named).mean(dim=1)
+
+
+def _log_loss_of_several(probs: Tensor, targets: Tensor) -> Tensor:
+    eps = torch.finfo(torch.float64).eps
+    return -torch.where(targets.T, probs, 1 - probs).clamp(eps, 1 - eps).log().mean(dim=(1, 2))
+
+
 _METRICS = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
@@ -81,4 +105,9 @@ _METRICS = {
     "log_loss": _log_loss,
     "quadratic_kappa": _quadratic_kappa,
     "mean_absolute_error": _mean_absolute_error,
+}
+_METRICS_OF_SEVERAL = {
+    "auc": _auc_of_several,
+    "average_precision": _average_precision,
+    "log_loss": _log_loss_of_several,
 }

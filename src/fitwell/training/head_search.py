@@ -18,7 +18,7 @@ from torch import Tensor
 from fitwell.errors import RunError
 from fitwell.evaluation.metrics import higher_is_better
 from fitwell.training.head_metrics import metric_of_heads
-from fitwell.training.head_stack import HeadData, HeadSetting, image_weights, train_heads
+from fitwell.training.head_stack import HeadData, HeadSetting, loss_weights, train_heads
 from fitwell.training.linear_paths import LinearHeads, logistic_path, principal_rows, ridge_path
 
 NUM_AVERAGED = 20  # against the best alone, over 5 grouped folds: elpv 1.3 points more on test, emoji 0.2
@@ -144,14 +144,27 @@ class _Contest:
                 self.best[setting] = _Best(epoch, value, heads.weight[head].clone(), heads.bias[head].clone())
 
     def enter_paths(self, balanced: bool) -> None:
-        """Judge the heads of ridge and logistic regression."""
+        """Judge the heads of ridge and logistic regression.
+
+        Ridge regression has one weight for all classes of an image: balanced, of several classes, it is left out.
+        """
         data, num_views = self.data, len(self.data.train_views)
-        labels, num_classes = data.train_labels.repeat(num_views), data.num_classes
-        rows = principal_rows(torch.cat(list(data.train_views)), image_weights(data, balanced).repeat(num_views))
+        labels, weights = (
+            torch.cat([each] * num_views) for each in (data.train_labels, loss_weights(data, balanced))
+        )  # (K * N,) or (K * N, C)
+        of_rows = weights if weights.ndim == 1 else torch.cat([data.image_weights.float()] * num_views)
+        rows, num_classes = principal_rows(torch.cat(list(data.train_views)), of_rows), data.num_classes
         # Views are no new images: the more rows, the more alpha and the less cost keep the same head.
-        ridge = ridge_path(rows, labels, num_classes=num_classes, alphas=[num_views * a for a in RIDGE_ALPHAS])
-        self.enter(_path_settings("ridge", RIDGE_ALPHAS, balanced), self._sharpened(ridge), 0)
-        logistic = logistic_path(rows, labels, num_classes=num_classes, costs=[c / num_views for c in LOGISTIC_COSTS])
+        if labels.ndim == 1 or not balanced:
+            ridge = ridge_path(rows, labels, num_classes=num_classes, alphas=[num_views * a for a in RIDGE_ALPHAS])
+            self.enter(_path_settings("ridge", RIDGE_ALPHAS, balanced), self._sharpened(ridge), 0)
+        logistic = logistic_path(
+            rows,
+            labels,
+            num_classes=num_classes,
+            costs=[c / num_views for c in LOGISTIC_COSTS],
+            weights=weights if weights.ndim == 2 else None,
+        )
         self.enter(_path_settings("logistic", LOGISTIC_COSTS, balanced), logistic, 0)
 
     def ranking(self) -> list[tuple[Setting, _Best]]:
@@ -175,7 +188,12 @@ class _Contest:
         return HeadSearchResult(heads=LinearHeads(weight, bias), table=table)
 
     def _sharpened(self, heads: LinearHeads) -> LinearHeads:
-        """Return ridge `heads`, whose scores are no logits, each times the factor with the least val log loss."""
+        """Return ridge `heads`, whose scores are no logits, each times the factor with the least val log loss.
+
+        Of several classes an image, a score of one half becomes a logit of 0.
+        """
+        if self.data.val_labels.ndim == 2:
+            heads = LinearHeads(heads.weight, heads.bias - 0.5)
         logits = heads.logits(self.data.val_features)
         losses = [metric_of_heads("log_loss", logits * factor, self.data.val_labels) for factor in SHARPNESSES]
         factors = logits.new_tensor(SHARPNESSES)[torch.stack(losses).argmin(dim=0)]  # (P,)

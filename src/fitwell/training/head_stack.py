@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fitwell.data.loader import epoch_batches
-from fitwell.training.balance import balanced_weights
+from fitwell.recipe.schema import Balance
+from fitwell.training.balance import balanced_weights, positive_weights, target_weights
 from fitwell.training.linear_paths import LinearHeads
 from fitwell.training.schedule import Schedule
 
@@ -48,8 +49,9 @@ class HeadData:
 
     Args:
         train_views: K tensors (N, D), views of the same images; epoch e of a head sees number e % K.
-        train_labels: (N,) int64 in [0, C). image_weights: (N,), mean 1, without class weights.
-        val_features: (M, D). val_labels: (M,) int64.
+        train_labels: (N,) int64 in [0, C), or (N, C) bool of several classes an image.
+        image_weights: (N,), mean 1, without class weights.
+        val_features: (M, D). val_labels: (M,) int64, or (M, C) bool.
     """
 
     train_views: Sequence[Tensor]
@@ -69,7 +71,8 @@ def train_heads(
     """
     num_images, device = len(data.train_labels), data.train_labels.device
     loss = _HeadLoss(settings, device)
-    weights = torch.stack([image_weights(data, setting.balanced) for setting in settings])  # (H, N)
+    weights = [loss_weights(data, balanced) for balanced in (False, True)]  # each (N,) or (N, C)
+    kinds = torch.tensor([int(setting.balanced) for setting in settings], device=device)
     rate = _column(settings, "learning_rate", device)
     shape = (len(settings), data.num_classes, data.train_views[0].shape[1])
     weight = _AdamW(torch.zeros(shape, device=device), rate, _column(settings, "weight_decay", device))
@@ -82,17 +85,22 @@ def train_heads(
             batch = torch.from_numpy(indices).to(device)
             features = view[batch]  # (B, D)
             logits = LinearHeads(weight.value, bias.value[:, :, 0]).logits(features)  # (H, C, B)
-            gradient = loss.gradient(logits, data.train_labels[batch], weights[:, batch])
+            batch_weights = torch.stack([each[batch] for each in weights])[kinds]  # (H, B) or (H, B, C)
+            gradient = loss.gradient(logits, data.train_labels[batch], batch_weights)
             scale = schedule.learning_rate(weight.num_steps)
             weight.step((gradient.flatten(0, 1) @ features).view(shape), scale)
             bias.step(gradient.sum(dim=2, keepdim=True), scale)
         yield LinearHeads(weight.value, bias.value[:, :, 0])
 
 
-def image_weights(data: HeadData, balanced: bool) -> Tensor:
-    """Return the weights (N,) of the training images, mean 1, times class weights when `balanced`."""
+def loss_weights(data: HeadData, balanced: bool) -> Tensor:
+    """Return the weights of the training images in the shape of their labels, with class weights when `balanced`."""
     weights = data.image_weights.float()
-    if balanced:
+    if data.train_labels.ndim == 2:
+        targets = data.train_labels.cpu().numpy()
+        positive = positive_weights(Balance(class_weights="balanced" if balanced else "none"), targets, classes=())
+        weights = weights[:, None] * torch.from_numpy(target_weights(positive, targets)).to(weights)
+    elif balanced:
         class_weights = balanced_weights(np.bincount(data.train_labels.cpu().numpy(), minlength=data.num_classes))
         weights = weights * torch.from_numpy(class_weights).to(weights)[data.train_labels]
     return weights / weights.mean()
@@ -109,7 +117,34 @@ class _HeadLoss:
         self.gamma = _column(settings, "focal_gamma", device)
 
     def gradient(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """Return the gradient (H, C, B) of the mean over the batch, from logits (H, C, B) and weights (H, B).
+        """Return the gradient (H, C, B) of the mean over the batch, from logits (H, C, B).
+
+        Args:
+            labels: (B,) with weights (H, B), or (B, C) bool with weights (H, B, C) of several classes an image.
+        """
+        if labels.ndim == 2:
+            return self._of_each_class(logits, labels.T) * (weights.mT / labels.numel())
+        return self._of_one_class(logits, labels) * (weights[:, None] / len(labels))
+
+    def _of_each_class(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the gradient (H, C, B) of each class by itself, as `loss.class_losses` defines it.
+
+        With p the probability of what is so, s its sign in the logit, t the smoothed target and c the cross-entropy:
+        the gradient of (1 - p)^g c is (1 - p)^g (sigmoid - t - g c s p).
+        """
+        plain = targets.to(logits)  # (C, B)
+        smoothed = (1 - self.smoothing) * plain + self.smoothing / 2  # (H, C, B)
+        gradient = logits.sigmoid() - smoothed
+        if self.gamma.any():
+            sign = 2 * plain - 1
+            right = (sign * logits).sigmoid()
+            doubt = (1 - right).clamp_min(torch.finfo(right.dtype).eps)
+            cross_entropy = F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+            gradient = doubt**self.gamma * (gradient - self.gamma * cross_entropy * sign * right)
+        return gradient
+
+    def _of_one_class(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the gradient (H, C, B) of each image.
 
         With p the probabilities, p_y that of the label, t the smoothed and o the plain targets, c = -t log p:
         the gradient of (1 - p_y)^g c is (1 - p_y)^g (p - t) + c g (1 - p_y)^(g-1) p_y (p - o).
@@ -126,7 +161,7 @@ class _HeadLoss:
             cross_entropy = -(smoothed * log_probs).sum(dim=1, keepdim=True)
             slope = cross_entropy * self.gamma * doubt ** (self.gamma - 1) * right
             gradient = doubt**self.gamma * gradient + slope * (probs - plain)
-        return gradient * (weights[:, None] / len(labels))
+        return gradient
 
 
 class _AdamW:

@@ -6,7 +6,7 @@ the logistic loss is nearly diagonal, so that every coordinate can be brought to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from torch.nn import functional as F
 TYPICAL_CURVATURE = 0.03  # p * (1 - p) of a fairly sure answer; from 0.01 to 0.1 the number of steps hardly changes
 MAX_STEPS = 500
 GRADIENT_TOLERANCE = 3e-5  # of the mean loss, in coordinates of curvature near 1
+
+Judge = Callable[[Tensor], tuple[Tensor, Tensor]]  # logits (C, N) float64 to the mean loss and its slopes (C, N)
 
 
 @dataclass(frozen=True)
@@ -72,51 +74,84 @@ def ridge_path(rows: PrincipalRows, labels: Tensor, *, num_classes: int, alphas:
     """Return one head for every alpha: least squares on 0/1 targets plus alpha times the squared weights.
 
     Args:
-        labels: (N,) int64 in [0, C).
+        labels: (N,) int64 in [0, C), or (N, C) bool of several classes an image.
         alphas: above 0, as in scikit-learn's `Ridge`: against the sum, not the mean, of the squared errors.
 
     Source: Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634; one eigendecomposition serves every alpha.
     """
-    targets = F.one_hot(labels, num_classes).float() * rows.weights[:, None]  # (N, C)
+    targets = _zero_or_one(labels, num_classes) * rows.weights[:, None]  # (N, C)
     bias = targets.mean(dim=0)
     products = targets.T @ rows.coordinates / len(labels)  # (C, R); coordinates are centred, targets need not be
     decays = torch.tensor(alphas, device=labels.device)[:, None, None] / len(labels)
     return rows.to_heads(products / (rows.variances + decays), bias.expand(len(alphas), -1))
 
 
-def logistic_path(rows: PrincipalRows, labels: Tensor, *, num_classes: int, costs: Sequence[float]) -> LinearHeads:
+def logistic_path(
+    rows: PrincipalRows, labels: Tensor, *, num_classes: int, costs: Sequence[float], weights: Tensor | None = None
+) -> LinearHeads:
     """Return one head for every cost C: C times the summed cross-entropy plus half the squared weights.
 
-    Each head starts from the one before, so ascending costs are fastest.
+    Each head starts from the one before, so ascending costs are fastest. Of several classes an image, each class is a
+    logistic regression of its own.
 
     Args:
-        labels: (N,) int64 in [0, C).
+        labels: (N,) int64 in [0, C), or (N, C) bool of several classes an image.
         costs: above 0, as in scikit-learn's `LogisticRegression(C=...)`, also for two classes, where the squared
             weights are those of the difference of the two logits.
+        weights: (N, C) in the loss of several classes an image; by default those of the rows.
 
     Source: Liu & Nocedal 1989, doi:10.1007/BF01589116, in coordinates of similar curvature.
     """
-    two_classes_share = 0.5 if num_classes == 2 else 1.0  # a difference of d is d/2 and -d/2: half the squares
+    if labels.ndim == 2:
+        judge = _judge_each_class(labels, rows.weights[:, None] if weights is None else weights)
+    else:
+        judge = _judge_one_class(labels, rows.weights, num_classes)
+    # A difference of d is d/2 and -d/2: half the squares.
+    two_classes_share = 0.5 if num_classes == 2 and labels.ndim == 1 else 1.0
     weight = rows.coordinates.new_zeros((num_classes, len(rows.variances)))
     bias = weight.new_zeros((num_classes, 1))
-    weights, biases = [], []
+    found: list[tuple[Tensor, Tensor]] = []
     for cost in costs:
         decay = 1 / (cost * two_classes_share * len(labels))
-        weight, bias = _fit_logistic(rows, labels, decay, weight, bias)
-        weights.append(weight)
-        biases.append(bias[:, 0])
-    return rows.to_heads(torch.stack(weights), torch.stack(biases))
+        weight, bias = _fit_logistic(rows, judge, decay, weight, bias)
+        found.append((weight, bias[:, 0]))
+    weight, bias = (torch.stack(each) for each in zip(*found, strict=True))
+    return rows.to_heads(weight, bias)
+
+
+def _zero_or_one(labels: Tensor, num_classes: int) -> Tensor:
+    return (labels if labels.ndim == 2 else F.one_hot(labels, num_classes)).float()  # (N, C)
+
+
+def _judge_one_class(labels: Tensor, weights: Tensor, num_classes: int) -> Judge:
+    targets = F.one_hot(labels, num_classes).T  # (C, N)
+
+    def judge(logits: Tensor) -> tuple[Tensor, Tensor]:
+        log_probs = logits.log_softmax(dim=0)
+        loss = -(weights * (targets * log_probs).sum(dim=0)).mean()
+        return loss, weights / len(labels) * (log_probs.exp() - targets)
+
+    return judge
+
+
+def _judge_each_class(labels: Tensor, weights: Tensor) -> Judge:
+    targets, weights = labels.T.double(), weights.T / len(labels)  # (C, N)
+
+    def judge(logits: Tensor) -> tuple[Tensor, Tensor]:
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return (weights * losses).sum(), weights * (logits.sigmoid() - targets)
+
+    return judge
 
 
 def _fit_logistic(
-    rows: PrincipalRows, labels: Tensor, decay: float, weight: Tensor, bias: Tensor
+    rows: PrincipalRows, judge: Judge, decay: float, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return weight (C, R) and bias (C, 1) with the least mean loss plus decay / 2 times the squared weights."""
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits
 
     scale = (TYPICAL_CURVATURE * rows.variances + decay).rsqrt()
-    targets = F.one_hot(labels, len(weight)).T  # (C, N)
 
     def unpack(variables: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         columns = torch.from_numpy(variables).to(weight).view(len(weight), -1)  # (C, R + 1)
@@ -124,9 +159,9 @@ def _fit_logistic(
 
     def loss_and_gradient(variables: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weight, bias = unpack(variables)
-        log_probs = (weight @ rows.coordinates.T + bias).double().log_softmax(dim=0)  # (C, N)
-        loss = -(rows.weights * (targets * log_probs).sum(dim=0)).mean() + decay / 2 * weight.double().square().sum()
-        residuals = (rows.weights / len(labels) * (log_probs.exp() - targets)).to(weight)
+        mean_loss, slopes = judge((weight @ rows.coordinates.T + bias).double())
+        loss = mean_loss + decay / 2 * weight.double().square().sum()
+        residuals = slopes.to(weight)
         gradient = (residuals @ rows.coordinates + decay * weight) * scale
         columns = torch.cat([gradient, residuals.sum(dim=1, keepdim=True)], dim=1)
         return float(loss), columns.double().flatten().cpu().numpy()

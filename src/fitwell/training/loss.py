@@ -1,4 +1,7 @@
-"""What is minimised: cross-entropy, focal or ordinal loss, with label smoothing, weighted by image and class."""
+"""What is minimised: cross-entropy, focal or ordinal loss, with label smoothing, weighted by image and class.
+
+Of images that show any number of classes, each class is a question of its own: (B, C) stands where (B,) does else.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ class Targets:
     """What the images of a batch should be recognised as.
 
     Args:
-        labels: (B,) in [0, C). weights: (B,), mean 1 over the training images.
-        share: of the image itself in what it became. others, other_weights: (B,) of what it was joined with.
+        labels: (B,) in [0, C), or (B, C) bool. weights: of the same shape, mean 1 over the training images.
+        share: of the image itself in what it became. others, other_weights: of what it was joined with.
     """
 
     labels: Tensor
@@ -49,11 +52,23 @@ def batch_loss(logits: Tensor, targets: Targets, settings: Loss, batch_size: int
     Args:
         logits: (B, C) of a batch, or of a part of it: the parts' losses add up to that of the batch.
     """
-    own = torch.dot(image_losses(logits, targets.labels, settings), targets.weights)
+    own = _weighted_sum(logits, targets.labels, targets.weights, settings)
     if targets.others is None or targets.other_weights is None:
         return own / batch_size
-    other = torch.dot(image_losses(logits, targets.others, settings), targets.other_weights)
+    other = _weighted_sum(logits, targets.others, targets.other_weights, settings)
     return (targets.share * own + (1 - targets.share) * other) / batch_size
+
+
+def count_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return how many images are recognised, a scalar: the likeliest class is right, or every class, from 0.5 on."""
+    if labels.ndim == 2:
+        return ((logits > 0) == labels).all(dim=1).sum()
+    return (logits.argmax(dim=1) == labels).sum()
+
+
+def _weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor, settings: Loss) -> Tensor:
+    losses = class_losses if labels.ndim == 2 else image_losses
+    return torch.dot(losses(logits, labels, settings).flatten(), weights.flatten())
 
 
 def image_losses(logits: Tensor, labels: Tensor, settings: Loss) -> Tensor:
@@ -77,3 +92,21 @@ def image_losses(logits: Tensor, labels: Tensor, settings: Loss) -> Tensor:
         # A power below 1 has an infinite slope at 0, where float32 puts every sure answer.
         losses = losses * doubt.clamp_min(torch.finfo(doubt.dtype).eps) ** settings.focal_gamma
     return losses
+
+
+def class_losses(logits: Tensor, labels: Tensor, settings: Loss) -> Tensor:
+    """Return what each class adds to the loss of each image (B, C), float32: their sum is the mean over the classes.
+
+    Binary cross-entropy of every class by itself; label smoothing s makes 1 - s / 2 and s / 2 of its targets. The focal
+    loss is that times (1 - p) ** gamma, with p the probability of what is so: Lin et al. 2017, arXiv:1708.02002, eq. 4.
+
+    Args:
+        logits: (B, C). labels: (B, C) whether the image shows the class.
+    """
+    logits, plain = logits.float(), labels.float()
+    smoothed = plain * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+    losses = F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+    if settings.kind == "focal":
+        doubt = torch.sigmoid(torch.where(labels, -logits, logits))
+        losses = losses * doubt.clamp_min(torch.finfo(doubt.dtype).eps) ** settings.focal_gamma
+    return losses / logits.shape[1]

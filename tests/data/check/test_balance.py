@@ -4,6 +4,7 @@ import pytest
 
 from fitwell.data.check.balance import find_class_problems, find_uneven_parts
 from fitwell.data.finding import Case
+from fitwell.data.labels import Labelling
 from fitwell.data.split import assign_splits
 from fitwell.errors import DataError
 
@@ -144,3 +145,44 @@ def test_drawn_groups_of_usual_sizes_come_out_even():
     labels = rng.choice(["a", "b", "c"], 900, p=[0.6, 0.3, 0.1])
     images = make_images(labels, [f"g{group}" for group in groups])
     assert find_uneven_parts(assign_splits(images, val_fraction=0.15, test_fraction=0.15, seed=0)) is None
+
+
+SEVERAL = Labelling(several=True)
+
+
+def test_of_several_classes_each_is_counted_by_itself():
+    images = make_images(["a|b"] * 20 + ["a"] * 20 + ["b|c"] * 2 + [""] * 20)
+    finding = find(images, "DATA502", labelling=SEVERAL)
+    assert finding.cases == (Case("c", "2 images"),)
+    assert find(images, "DATA501", labelling=SEVERAL) is None
+
+
+def test_a_class_that_hardly_any_image_shows_or_nearly_every_one_is_told():
+    images = make_images(["all"] * 57 + ["all|seldom"] * 4 + ["all|half"] * 37 + ["half"] * 2)
+    finding = find(images, "DATA507", labelling=SEVERAL)
+    assert finding.message == "2 of 3 classes are shown by fewer than 5% of the images, or by more than 95%."
+    assert finding.cases == (
+        Case("seldom", "shown by 4 of 100 images, 4.0%"),
+        Case("all", "shown by 98 of 100 images, 98.0%"),
+    )
+    assert finding.evidence == {"smallest_share": 0.04, "largest_share": 0.98}
+
+
+def test_a_column_of_zeros_is_a_class_too_small_to_divide():
+    asked = Labelling(several=True, columns=("a", "b", "never"))
+    finding = find(make_images(["a|b", "a", "b", ""] * 10), "DATA502", labelling=asked)
+    assert finding.cases == (Case("never", "0 images"),)
+
+
+def test_a_class_that_the_given_val_never_shows_is_told():
+    images = make_images(["a|b"] * 5 + ["a"] * 5 + [""] * 5, split=["train"] * 5 + ["val"] * 5 + ["test"] * 5)
+    assert find(images, "DATA503", labelling=SEVERAL).cases == (Case("b", "none in val"),)
+    assert find(images, "DATA506", labelling=SEVERAL).cases == (Case("a"), Case("b"))
+
+
+def test_shares_of_several_classes_are_shares_of_images():
+    even = make_images(["a|b", "a", "", "b"] * 25, split=(["train"] * 60 + ["val"] * 20 + ["test"] * 20))
+    assert find_uneven_parts(even, SEVERAL) is None
+    uneven = even.assign(label=["a|b"] * 20 + [""] * 40 + ["a", "b"] * 20)
+    finding = find_uneven_parts(uneven, SEVERAL)
+    assert Case("a", "33.3% of train, 40.0% of all") in finding.cases

@@ -51,6 +51,9 @@ def test_every_code_is_planted_here_or_tested_elsewhere():
     elsewhere = {
         "DATA109": "data/test_decode.py",
         "DATA110": "data/test_folder.py",
+        "DATA217": "data/test_table.py",
+        "DATA218": "data/test_index.py",
+        "DATA507": "data/check/test_balance.py",
         "DATA701": "data/check/test_suspect_labels.py",
         "DATA803": "data/test_dicom.py",
     }

@@ -10,6 +10,7 @@ from PIL import Image
 
 from fitwell.data.check.page import shade_cut, write_page
 from fitwell.data.finding import Case, Finding
+from fitwell.data.labels import ONE_EACH, Labelling
 from fitwell.data.preview import CropPlan, kept_box, model_view
 from html_page import Page
 
@@ -40,6 +41,7 @@ def inspection(root, findings=(), num=20, sizes=((60, 60),), names="{:02}.png", 
         rows.append((name, ["cat", "dog"][row % 2], ["train", "train", "val", "test"][row % 4], width, height))
     images = pd.DataFrame(rows, columns=["path", "label", "split", "width", "height"])
     told = {"source": "my pets", "root": root, "images": images, "classes": ("cat", "dog"), "plan": PLAN}
+    told["labelling"] = ONE_EACH
     return SimpleNamespace(**{**told, "findings": tuple(findings), **changes})
 
 
@@ -246,3 +248,12 @@ def test_the_same_inspection_gives_the_same_page(tmp_path):
     write_page(tmp_path / "one.html", told)
     write_page(tmp_path / "two.html", told)
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+def test_of_several_classes_an_image_each_has_its_bar(tmp_path):
+    told = inspection(tmp_path / "pets", labelling=Labelling(several=True), classes=("cat", "dog", "owl"))
+    images = told.images.assign(label=["cat|dog", "dog", "", "cat|dog"] * 5)
+    write_page(tmp_path / "page.html", SimpleNamespace(**{**vars(told), "images": images}))
+    text = " ".join(PicturePage(tmp_path / "page.html").text.split())
+    assert "Classes 3 of 0 to 15 images" in text
+    assert "cat 10 dog 15 owl 0" in text

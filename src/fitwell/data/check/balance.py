@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fitwell.data.finding import Case, Finding
+from fitwell.data.labels import ONE_EACH, Labelling
 from fitwell.data.split import PARTS
 
 if TYPE_CHECKING:
@@ -15,11 +16,14 @@ IMBALANCE_RATIO = 1.5  # largest class over smallest, from which accuracy and an
 FEW_IMAGES, FEW_GROUPS = 20, 5
 UNEVEN_SHARE = 0.05  # of a part, by which a class share may differ from its share of all images
 UNEVEN_RATIO = 1.5  # by which it may be larger or smaller
+SELDOM_SHARE = 0.05  # of the images, below which a class is seldom shown; the same of those that do not show it
 UNEVEN_IMAGES = 2  # below which a difference is rounding; none of 60 usual grouped sets reaches all three
 
 
-def find_class_problems(images: pd.DataFrame, num_folds: int | None = None) -> list[Finding]:
-    """Return what is wrong with the classes before a split is drawn (DATA501, 502, 503, 505, 506).
+def find_class_problems(
+    images: pd.DataFrame, num_folds: int | None = None, labelling: Labelling = ONE_EACH
+) -> list[Finding]:
+    """Return what is wrong with the classes before a split is drawn (DATA501, 502, 503, 505, 506, 507).
 
     Args:
         images: rows with path and label; group where images belong together; split where it is given.
@@ -28,36 +32,43 @@ def find_class_problems(images: pd.DataFrame, num_folds: int | None = None) -> l
     import pandas as pd
 
     unit, kind = ("group", "groups") if "group" in images.columns else ("path", "images")
-    counts = images["label"].value_counts().sort_index()
+    rows = labelling.by_class(images)
+    classes = sorted(labelling.classes(images["label"]))  # a column of zeros is a class that no image shows
+    counts = rows["label"].value_counts().reindex(classes, fill_value=0)
     findings = []
-    least, pool = num_folds or len(PARTS), images
+    least, pool = num_folds or len(PARTS), rows
     if "split" in images.columns:
-        given = pd.crosstab(images["label"], images["split"])
+        parts = sorted(set(images["split"]))
+        given = pd.crosstab(rows["label"], rows["split"]).reindex(index=classes, columns=parts, fill_value=0)
         findings = _find_missing_classes(given)
         # What is missing from the given train is told by now; parts that are not given are drawn from train.
-        pool = images[images["split"] == "train"]
+        pool = rows[rows["split"] == "train"]
         least = 1 + sum(part not in given.columns for part in PARTS[1:])
     num_units = pool.groupby("label")[unit].nunique()
+    if "split" not in images.columns:
+        num_units = num_units.reindex(classes, fill_value=0)
     small = {} if least == 1 else {label: number for label, number in num_units.items() if number < least}
     if small:
         cases = tuple(
-            Case(str(label), f"{number} {kind[: None if number > 1 else -1]}") for label, number in small.items()
+            Case(str(label), f"{number} {kind[: None if number != 1 else -1]}") for label, number in small.items()
         )
         message = f"{len(small)} of {len(counts)} classes have fewer than the {least} {kind} that a division takes."
         findings.append(Finding("DATA502", message, cases))
-    few = _find_few(counts, images.groupby("label")[unit].nunique(), kind, set(small))
-    return [*findings, *few, *_find_imbalance(counts)]
+    few = _find_few(counts, rows.groupby("label")[unit].nunique().reindex(classes, fill_value=0), kind, set(small))
+    uneven = _find_seldom(counts, len(images)) if labelling.several else _find_imbalance(counts)
+    return [*findings, *few, *uneven]
 
 
-def find_uneven_parts(images: pd.DataFrame) -> Finding | None:
+def find_uneven_parts(images: pd.DataFrame, labelling: Labelling = ONE_EACH) -> Finding | None:
     """Return DATA504 when a class has another share of some part than of all images, beyond rounding.
 
     Evidence: largest_deviation of a share (fraction of a part), and the number of images of each part.
     """
     import pandas as pd
 
-    counts = pd.crosstab(images["label"], images["split"])  # (C, P)
-    sizes = counts.sum()
+    rows = labelling.by_class(images)
+    counts = pd.crosstab(rows["label"], rows["split"])  # (C, P)
+    sizes = images["split"].value_counts().reindex(counts.columns)
     wished = counts.sum(axis=1) / len(images)  # (C,) share of all
     shares = counts / sizes
     off = shares.sub(wished, axis=0).abs()
@@ -138,3 +149,19 @@ def _find_imbalance(counts: pd.Series[int]) -> list[Finding]:
     effective = math.exp(-sum(share * math.log(share) for share in shares))
     evidence = {"ratio": round(largest / smallest, 2), "effective_classes": round(effective, 2)}
     return [Finding("DATA501", message, cases, evidence)]
+
+
+def _find_seldom(counts: pd.Series[int], num_images: int) -> list[Finding]:
+    """Return DATA507, the rarest first. Evidence: smallest and largest share of the images that show a class."""
+    shares = counts.sort_values() / num_images
+    seldom = shares[(shares < SELDOM_SHARE) | (shares > 1 - SELDOM_SHARE)]
+    if seldom.empty:
+        return []
+    cases = tuple(
+        Case(str(label), f"shown by {share * num_images:,.0f} of {num_images:,} images, {share:.1%}")
+        for label, share in seldom.items()
+    )
+    limits = f"fewer than {SELDOM_SHARE:.0%} of the images, or by more than {1 - SELDOM_SHARE:.0%}"
+    message = f"{len(cases)} of {len(counts)} classes are shown by {limits}."
+    evidence = {"smallest_share": round(float(shares.min()), 4), "largest_share": round(float(shares.max()), 4)}
+    return [Finding("DATA507", message, cases, evidence)]

@@ -210,10 +210,10 @@ def _describe(images: pd.DataFrame, pairs: Sequence[Pair]) -> Iterator[Finding]:
         )
         if cases:
             yield Finding(code, f"{len(cases):,} of {len(images):,} images: {what}.", cases)
-    torn = [pair for pair in pairs if labels[pair.first] != labels[pair.second]]
+    torn = [(pair.first, pair.second) for pair in pairs if labels[pair.first] != labels[pair.second]]
     cases = tuple(
-        Case(paths[pair.second], f"{labels[pair.second]}, the other {labels[pair.first]}", paths[pair.first])
-        for pair in torn
+        Case(paths[second], f"{labels[second] or 'none'}, the other {labels[first] or 'none'}", paths[first])
+        for first, second in torn
     )
     if torn:
         yield Finding("DATA304", f"{len(torn):,} of {len(pairs):,} duplicates: another label than their twin.", cases)

@@ -24,6 +24,7 @@ from fitwell.data.check.order import find_order_leakage, group_by_order
 from fitwell.data.dicom import patient_groups
 from fitwell.data.finding import Finding, codes, sort_findings
 from fitwell.data.index import Dataset
+from fitwell.data.labels import ONE_EACH, Labelling
 from fitwell.data.preview import CropPlan
 from fitwell.data.split import PARTS, assign_folds, assign_splits
 from fitwell.errors import DataError, UsageError
@@ -59,11 +60,12 @@ class Inspection:
         source: what the user named. root: the folder that paths are relative to.
         images: the rows that can be used, with sha256, width, height and brightness, group where images belong
             together, and split unless `undivided` says why it cannot be drawn.
-        classes: every label of `images` once, sorted.
+        classes: every class of `images` once, in the order of `labelling`.
         clusters: (N,) number of the cluster of duplicates of each image.
         findings: errors first.
         plan: how the planned evaluation would fit a picture into the network.
         undivided: the error that kept the split from being drawn.
+        labelling: how many classes an image may show.
     """
 
     source: str
@@ -74,6 +76,7 @@ class Inspection:
     findings: tuple[Finding, ...]
     plan: CropPlan
     undivided: DataError | None = None
+    labelling: Labelling = ONE_EACH
 
     def adding(self, finding: Finding | None) -> Inspection:
         """Return the inspection with one more finding."""
@@ -85,7 +88,7 @@ class Inspection:
         return {
             "num_images": len(self.images),
             "num_groups": int(self.images["group"].nunique()) if "group" in self.images else None,
-            "class_counts": {label: int((self.images["label"] == label).sum()) for label in self.classes},
+            "class_counts": self.labelling.count(self.images["label"], self.classes),
             "split": {part: parts[part] for part in PARTS if part in parts},
         }
 
@@ -119,6 +122,7 @@ def look_at(dataset: Dataset, *, flips: bool = False, threads: int | None = None
 def inspect_dataset(dataset: Dataset, look: Look, crop: CropPlan, split: SplitPlan) -> Inspection:
     """Report what stands between these images and an honest result."""
     images, measures, duplicates = look.scan.images, look.scan.measures, look.duplicates
+    labelling = dataset.labelling
     findings = [*dataset.findings, *look.scan.findings]
     if duplicates is None:
         return _hopeless(dataset, images, findings, crop)
@@ -132,16 +136,16 @@ def inspect_dataset(dataset: Dataset, look: Look, crop: CropPlan, split: SplitPl
         findings += _found(find_order_leakage(measures.looks, images["label"].to_numpy(), folders))
     groups = join_groups(images, duplicates.clusters)
     images = images if groups is None else images.assign(group=groups)
-    findings += find_class_problems(images, split.folds)
+    findings += find_class_problems(images, split.folds, labelling)
     findings += find_appearance_problems(images, measures, crop)
-    images, undivided = _divide(images, split)
+    images, undivided = _divide(images, split, labelling)
     if undivided is None:
-        findings += _found(find_uneven_parts(images))
+        findings += _found(find_uneven_parts(images, labelling))
     elif undivided.code not in {finding.code for finding in findings}:
         findings.append(Finding(undivided.code, undivided.found))
-    classes = tuple(sorted(set(images["label"])))
+    classes = labelling.classes(images["label"])
     clusters, ordered = duplicates.clusters, tuple(sort_findings(findings))
-    return Inspection(dataset.source, dataset.root, images, classes, clusters, ordered, crop, undivided)
+    return Inspection(dataset.source, dataset.root, images, classes, clusters, ordered, crop, undivided, labelling)
 
 
 def group_images(dataset: Dataset, rule: str) -> Dataset:
@@ -170,15 +174,17 @@ def group_images(dataset: Dataset, rule: str) -> Dataset:
 
 def _hopeless(dataset: Dataset, images: pd.DataFrame, findings: list[Finding], crop: CropPlan) -> Inspection:
     """Return the inspection of images of which too few can be used to look at them together."""
-    classes = tuple(sorted(set(images["label"])))
+    classes = dataset.labelling.classes(images["label"])
+    alike = "images that can be used, all of which show the same classes"
     error = DataError(
-        found=f"{len(classes)} classes with images that can be used.",
+        found=f"{alike if dataset.labelling.several else f'{len(classes)} classes with images that can be used'}.",
         expected="at least 2, because a classifier chooses between classes.",
         fix=codes()["DATA205"].fix,
         code="DATA205",
     )
     told = tuple(sort_findings([*findings, Finding("DATA205", error.found)]))
-    return Inspection(dataset.source, dataset.root, images, classes, np.arange(len(images)), told, crop, error)
+    alone = np.arange(len(images))
+    return Inspection(dataset.source, dataset.root, images, classes, alone, told, crop, error, dataset.labelling)
 
 
 def _group_by_patient(root: Path, images: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
@@ -189,7 +195,7 @@ def _group_by_patient(root: Path, images: pd.DataFrame) -> tuple[pd.DataFrame, l
     return images.assign(group=patients), [Finding("DATA802", message)]
 
 
-def draw_split(images: pd.DataFrame, plan: SplitPlan) -> pd.DataFrame:
+def draw_split(images: pd.DataFrame, plan: SplitPlan, labelling: Labelling = ONE_EACH) -> pd.DataFrame:
     """Return the images with the column split: a given one, else drawn by the plan.
 
     Raises:
@@ -197,15 +203,16 @@ def draw_split(images: pd.DataFrame, plan: SplitPlan) -> pd.DataFrame:
     """
     val_fraction = plan.val_fraction
     if plan.folds is not None and "split" not in images.columns:
-        folds = assign_folds(images, num_folds=plan.folds, seed=plan.seed)
+        folds = assign_folds(images, num_folds=plan.folds, seed=plan.seed, labelling=labelling)
         images = images.assign(split=np.where(folds == plan.fold - 1, "test", "train"))
         val_fraction = plan.val_fraction * plan.folds / (plan.folds - 1)  # of all images, drawn from the other folds
-    return assign_splits(images, val_fraction=val_fraction, test_fraction=plan.test_fraction, seed=plan.seed)
+    shares = {"val_fraction": val_fraction, "test_fraction": plan.test_fraction}
+    return assign_splits(images, **shares, seed=plan.seed, labelling=labelling)
 
 
-def _divide(images: pd.DataFrame, split: SplitPlan) -> tuple[pd.DataFrame, DataError | None]:
+def _divide(images: pd.DataFrame, split: SplitPlan, labelling: Labelling) -> tuple[pd.DataFrame, DataError | None]:
     try:
-        return draw_split(images, split), None
+        return draw_split(images, split, labelling), None
     except DataError as error:
         return images, error
 

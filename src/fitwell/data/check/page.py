@@ -141,12 +141,13 @@ def _list_facts(inspection: Inspection) -> list[tuple[str, str, str]]:
     images, plan = inspection.images, inspection.plan
     facts = [("Images", f"{len(images):,}", "that can be used")]
     if len(images):
-        counts, sides = images["label"].value_counts(), images[["width", "height"]]
+        counts = list(inspection.labelling.count(images["label"], inspection.classes).values())
+        sides = images[["width", "height"]]
         sizes = sides.value_counts()
         width, height = sizes.index[0]
         reach = _span(sides.min().min(), sides.max().max())
         facts += [
-            ("Classes", f"{len(counts):,}", f"of {_span(counts.min(), counts.max())} images"),
+            ("Classes", f"{len(counts):,}", f"of {_span(min(counts), max(counts))} images"),
             ("Usual size", f"{width} × {height}", f"{sizes.iloc[0]:,} images; sides of {reach} pixels"),
         ]
     if "group" in images:
@@ -158,7 +159,7 @@ def _list_facts(inspection: Inspection) -> list[tuple[str, str, str]]:
 
 def _count_classes(inspection: Inspection) -> list[dict[str, Any]]:
     """Return name, number of images, and the part of the split they lie in: as text, and in percent of the bar."""
-    images = inspection.images
+    images = inspection.labelling.by_class(inspection.images)
     totals = images["label"].value_counts().to_dict()
     divided = images if "split" in images else images.assign(split="all")
     counts = divided[["label", "split"]].value_counts().to_dict()
@@ -169,7 +170,7 @@ def _count_classes(inspection: Inspection) -> list[dict[str, Any]]:
         classes.append(
             {
                 "name": printable(label),
-                "total": totals[label],
+                "total": totals.get(label, 0),
                 "parts": ", ".join(f"{part} {count:,}" for part, count in found),
                 "bars": [(part, scale * count) for part, count in found],
             }
