@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fitwell.data.split import assign_splits, data_fingerprint, split_hash, write_split
+from fitwell.data.split import assign_splits, data_fingerprint, read_split, split_hash, write_split
 from fitwell.evaluation.evaluate import _predictions
 from fitwell.evaluation.metrics import softmax
 from fitwell.files import write_bytes
@@ -47,8 +47,6 @@ def make_run(folder, recipe=None, images=None, *, gain=1.0, seed=0, parts=None):
 
 def judge(run, classes, gain, seed):
     """Write predictions.parquet of the test images."""
-    from fitwell.data.split import read_split
-
     split = read_split(run.split)
     test = split[split["split"] == "test"]
     logits = np.random.default_rng(seed).normal(size=(len(test), len(classes)))
