@@ -174,7 +174,8 @@ def inline(svg: str, name: str, description: str) -> str:
 
 def spell(metric: str) -> str:
     """Return `metric` as people write it."""
-    return {"auc": "AUC", "macro_f1": "macro F1"}.get(metric, metric.replace("_", " "))
+    named = {"auc": "AUC", "macro_f1": "macro F1", "micro_f1": "micro F1", "hamming_loss": "Hamming loss"}
+    return named.get(metric, metric.replace("_", " "))
 
 
 def shorten(name: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,10 @@ def write_evaluation(
     Raises:
         DataError: without images, when a label is no class of the run, or when a prediction is not finite.
     """
-    judged = replace(_judge_input(images, logits, classes), ordered=ordered)
+    require_judgeable(images, logits, classes, images["label"])
+    code = {name: index for index, name in enumerate(classes)}
+    labels = np.array([code[label] for label in images["label"]], dtype=np.int64)
+    judged = Judged(softmax(logits), labels, groups_of(images), ordered)
     folder = run.evaluation(split)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     matrix = confusion_matrix(judged.probs, judged.labels)
@@ -103,10 +107,12 @@ def write_evaluation(
         "baseline": _baseline(judged, classes, majority),
         "confusion": matrix.tolist(),
         "roc": _roc(judged, classes),
-        **_slices(judged, images),
+        **judge_slices(images, lambda chosen: _slice(judged.only(chosen))),
     }
-    metrics["notes"] = _notes(metrics)
-    write_bytes(folder / "predictions.parquet", _predictions(images, judged.probs, classes))
+    metrics["notes"] = limits_of(metrics)
+    chosen = [classes[index] for index in judged.probs.argmax(axis=1)]
+    answers = {"predicted": chosen, "confidence": judged.probs.max(axis=1)}
+    write_bytes(folder / "predictions.parquet", predictions_table(images, answers, judged.probs, classes))
     write_text(folder / "confusion.csv", _confusion_csv(matrix, classes))
     write_text(folder / "figures" / "confusion.svg", confusion_chart(matrix, classes))
     _write_roc(folder / "figures" / "roc.svg", metrics)
@@ -119,12 +125,22 @@ def slice_columns(images: pd.DataFrame) -> list[str]:
     return [str(name) for name in images.columns if name not in KNOWN_COLUMNS]
 
 
-def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classes: tuple[str, ...]) -> Judged:
+def require_judgeable(
+    images: pd.DataFrame, logits: NDArray[np.floating[Any]], classes: tuple[str, ...], named: Iterable[str]
+) -> None:
+    """Make sure that the images can be judged.
+
+    Args:
+        images: N rows. logits: (N, C). classes: C names. named: the classes that the labels name.
+
+    Raises:
+        DataError: without images, when a label is no class of the run, or when a prediction is not finite.
+    """
     if not len(images):
         raise DataError(found="0 images to judge.", expected="at least one.", fix="name a split that holds images.")
     if logits.shape != (len(images), len(classes)):
         raise ValueError(f"logits have shape {logits.shape}, expected ({len(images)}, {len(classes)}).")
-    unknown = sorted(set(images["label"]) - set(classes))
+    unknown = sorted(set(named) - set(classes))
     if unknown:
         raise DataError(
             found=f"{len(unknown)} label(s) that the run does not know: {unknown[:10]}.",
@@ -139,12 +155,13 @@ def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classe
             expected="a number for every class.",
             fix="train again with a smaller learning rate: these weights cannot be judged.",
         )
-    code = {name: index for index, name in enumerate(classes)}
-    labels = np.array([code[label] for label in images["label"]], dtype=np.int64)
-    # Where every image is alone in its group, as when only a few duplicates in train made groups, there are none.
+
+
+def groups_of(images: pd.DataFrame) -> NDArray[Any] | None:
+    """Return the group (N,) of each image; None where every image is alone in its group."""
+    # As when only a few duplicates in train made groups.
     grouped = "group" in images.columns and images["group"].duplicated().any()
-    groups = np.array(images["group"].astype(str).tolist()) if grouped else None
-    return Judged(softmax(logits), labels, groups)
+    return np.array(images["group"].astype(str).tolist()) if grouped else None
 
 
 def _with_intervals(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -158,11 +175,11 @@ def _with_intervals(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any]:
             ("precision", row["predicted"], drawn.precision[:, index]),
         ):
             interval = (
-                _wilson(row["correct"], total)
+                wilson(row["correct"], total)
                 if judged.groups is None
                 else interval_of(values, row[name], units, labels=judged.labels, confidence=CONFIDENCE)
             )
-            row[name] = _entry(row[name], interval)
+            row[name] = entry_of(row[name], interval)
     return {"metrics": _headline(judged, units, drawn), "per_class": rows}
 
 
@@ -174,18 +191,20 @@ def _headline(judged: Judged, units: Units, drawn: Resamples) -> dict[str, dict[
             interval = None
         elif name == "accuracy" and judged.groups is None:
             right = int((judged.probs.argmax(axis=1) == judged.labels).sum())
-            interval = _wilson(right, len(judged.labels))
+            interval = wilson(right, len(judged.labels))
         else:
             interval = interval_of(drawn.metrics[name], value, units, labels=judged.labels, confidence=CONFIDENCE)
-        entries[name] = _entry(value, interval)
+        entries[name] = entry_of(value, interval)
     return entries
 
 
-def _wilson(successes: int, total: int) -> Interval:
+def wilson(successes: int, total: int) -> Interval:
+    """Return the interval of a share of independent images."""
     return Interval(*wilson_interval(successes, total, CONFIDENCE), f"Wilson, {successes} of {total} images")
 
 
-def _entry(value: float | None, interval: Interval | None) -> dict[str, Any]:
+def entry_of(value: float | None, interval: Interval | None) -> dict[str, Any]:
+    """Return a metric as {value, interval, method, num_left_out}; without the latter two where it has none."""
     if value is None or interval is None:
         return {"value": value, "interval": None}
     return {
@@ -211,8 +230,8 @@ def _baseline(judged: Judged, classes: tuple[str, ...], majority: str) -> dict[s
     }
 
 
-def _slices(judged: Judged, images: pd.DataFrame) -> dict[str, Any]:
-    """Return accuracy and balanced accuracy for every value of every slice column."""
+def judge_slices(images: pd.DataFrame, judge: Callable[[NDArray[np.bool_]], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `judge` says of the images (N,) with every value of every slice column, and what is left out."""
     rows, left_out = [], []
     for column in slice_columns(images):
         cells = np.array(images[column].fillna("").astype(str).tolist())
@@ -220,7 +239,7 @@ def _slices(judged: Judged, images: pd.DataFrame) -> dict[str, Any]:
         if len(values) > MOST_SLICE_VALUES:
             left_out.append({"column": column, "num_values": len(values)})
             continue
-        rows += [{"column": column, "value": value, **_slice(judged.only(cells == value))} for value in values]
+        rows += [{"column": column, "value": value, **judge(cells == value)} for value in values]
     return {"slices": rows, "slices_left_out": left_out}
 
 
@@ -253,7 +272,7 @@ def _write_roc(path: Path, metrics: dict[str, Any]) -> None:
     write_text(path, roc_chart(np.array(metrics["roc"]["points"]), positive=metrics["roc"]["positive"], area=area))
 
 
-def _notes(metrics: dict[str, Any]) -> list[str]:
+def limits_of(metrics: dict[str, Any]) -> list[str]:
     """Return what limits the numbers, one sentence each."""
     notes = []
     num_groups = metrics["num_groups"]
@@ -271,17 +290,16 @@ def _notes(metrics: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _predictions(images: pd.DataFrame, probs: NDArray[np.float64], classes: tuple[str, ...]) -> bytes:
-    """Return predictions.parquet: id, path, label, group, predicted, confidence, p_<class>..., slices."""
+def predictions_table(
+    images: pd.DataFrame, answers: Mapping[str, Any], probs: NDArray[np.floating[Any]], classes: tuple[str, ...]
+) -> bytes:
+    """Return predictions.parquet: id, path, label, group, the `answers` by column name, p_<class>..., slices."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    chosen = probs.argmax(axis=1)
     columns: dict[str, Any] = {name: images[name].astype(str).tolist() for name in ("id", "path", "label")}
     columns["group"] = images["group"].astype(str).tolist() if "group" in images.columns else [""] * len(images)
-    columns["predicted"] = [classes[index] for index in chosen]
-    columns["confidence"] = probs.max(axis=1)
-    columns |= {f"p_{name}": probs[:, index] for index, name in enumerate(classes)}
+    columns |= {**answers, **{f"p_{name}": probs[:, index] for index, name in enumerate(classes)}}
     for name in slice_columns(images):
         free = name if name not in columns else f"slice_{name}"
         columns[free] = images[name].fillna("").astype(str).tolist()
