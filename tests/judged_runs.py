@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fitwell.data.split import assign_splits, data_fingerprint, read_split, split_hash, write_split
-from fitwell.evaluation.evaluate import _predictions
+from fitwell.evaluation.evaluate import predictions_table
 from fitwell.evaluation.metrics import softmax
 from fitwell.files import write_bytes
 from fitwell.recipe.read import write_recipe
@@ -52,7 +52,13 @@ def judge(run, classes, gain, seed):
     logits = np.random.default_rng(seed).normal(size=(len(test), len(classes)))
     logits[np.arange(len(test)), [classes.index(label) for label in test["label"]]] += gain
     run.evaluation("test").mkdir(parents=True)
-    write_bytes(run.evaluation("test") / "predictions.parquet", _predictions(test, softmax(logits), tuple(classes)))
+    table = predictions_table(test, {"predicted": said(logits, classes)}, softmax(logits), tuple(classes))
+    write_bytes(run.evaluation("test") / "predictions.parquet", table)
+
+
+def said(logits, classes):
+    """The class that each image is given."""
+    return [classes[index] for index in logits.argmax(axis=1)]
 
 
 def read_test(run):

@@ -51,3 +51,20 @@ def tiny_recipe(**changes) -> Recipe:
         ),
     }
     return Recipe(**{**settings, **changes})
+
+
+def write_label_sets(folder: Path, num_images: int = 48, side: int = 40) -> Path:
+    """Write noisy grey PNGs with a patch for each class that they show, and the table that says which; return that."""
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["path,label"]
+    for number in range(num_images):
+        shown = [name for place, name in enumerate(COLOURS) if number >> place & 1]  # every set as often
+        pixels = np.full((side, side, 3), 128) + random.normal(0, 30, (side, side, 3))
+        for place, name in enumerate(COLOURS):
+            if name in shown:
+                pixels[:, place * side // 3 : (place + 1) * side // 3] += np.asarray(COLOURS[name]) - 128
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{number:02}.png")
+        rows.append(f"{number:02}.png,{'|'.join(shown)}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder / "labels.csv"

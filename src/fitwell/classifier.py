@@ -89,8 +89,10 @@ class Classifier:
             group_by: what belongs together: "order:60" for blocks of 60 images in file order, or a column's name.
             on_data_error: "stop", or "warn" to leave out what cannot be used.
         """
-        dataset = read_dataset(Path(data), Path(image_root) if image_root is not None else None, group_by)
-        prepared = prepare(dataset, read_settings(self._recipe, self._settings), on_data_error)
+        recipe = read_settings(self._recipe, self._settings)
+        root = Path(image_root) if image_root is not None else None
+        dataset = read_dataset(Path(data), root, group_by, recipe=recipe)
+        prepared = prepare(dataset, recipe, on_data_error)
         self._run, self._trained = start(prepared, self._runs_dir, Path(data).stem), None
         train(self._run)
         return self
@@ -100,18 +102,29 @@ class Classifier:
         return evaluate(self.run, split)
 
     def predict_proba(self, images: Sequence[str | os.PathLike[str]]) -> NDArray[np.float64]:
-        """Return class probabilities (N, C) for image files; rows sum to 1."""
+        """Return class probabilities (N, C) for image files; rows sum to 1, unless an image shows several classes."""
         from fitwell.evaluation.metrics import softmax
+        from fitwell.evaluation.multi_label import sigmoid
         from fitwell.evaluation.trained import load_trained
 
         self._trained = self._trained or load_trained(self.run)
         paths = [Path(image).resolve() for image in images]
-        return softmax(self._trained.logits(Path("/"), [str(path.relative_to("/")) for path in paths]))
+        logits = self._trained.logits(Path("/"), [str(path.relative_to("/")) for path in paths])
+        return sigmoid(logits) if self._trained.several else softmax(logits)
 
-    def predict(self, images: Sequence[str | os.PathLike[str]]) -> list[str]:
-        """Return the most probable class of every image file."""
+    def predict(self, images: Sequence[str | os.PathLike[str]]) -> list[str] | list[list[str]]:
+        """Return the most probable class of every image file; of several classes an image, a list of them for each."""
+        return self.decide(self.predict_proba(images))
+
+    def decide(self, probs: NDArray[np.float64]) -> list[str] | list[list[str]]:
+        """Return what `predict` answers for probabilities (N, C), as `predict_proba` gives them."""
+        from fitwell.evaluation.evaluate_label_sets import name_classes, read_thresholds
+
         classes = self.classes
-        return [classes[index] for index in self.predict_proba(images).argmax(axis=1)]
+        if not recipe_of(self.run).target.is_multi_label:
+            return [classes[index] for index in probs.argmax(axis=1)]
+        thresholds = read_thresholds(self.run)["values"]
+        return name_classes(probs >= [thresholds[name] for name in classes], tuple(classes))
 
 
 def load(run: str | os.PathLike[str]) -> Classifier:
@@ -132,11 +145,19 @@ def read_settings(recipe: str, settings: Mapping[str, object]) -> Recipe:
     return read_recipe(recipe, settings, environment=os.environ, folder=Path.cwd())[0]
 
 
-def read_dataset(data: Path, image_root: Path | None = None, group_by: str | None = None) -> Dataset:
-    """Return the images of a folder or a table, grouped by a rule of `data.check.group_images` if one is given."""
-    from fitwell.data.index import index_dataset
+def read_dataset(
+    data: Path, image_root: Path | None = None, group_by: str | None = None, *, recipe: Recipe | None = None
+) -> Dataset:
+    """Return the images of a folder or a table, grouped by a rule of `data.check.group_images` if one is given.
 
-    dataset = index_dataset(data, image_root)
+    Args:
+        recipe: whose target says how many classes an image may show; by default one.
+    """
+    from fitwell.data.index import index_dataset
+    from fitwell.data.labels import ONE_EACH
+    from fitwell.recipe.resolve import plan_labelling
+
+    dataset = index_dataset(data, image_root, ONE_EACH if recipe is None else plan_labelling(recipe))
     if group_by is None:
         return dataset
     from fitwell.data.check.inspection import group_images
@@ -155,6 +176,12 @@ def inspect(dataset: Dataset, recipe: Recipe, *, flips: bool = False, labels: bo
     from fitwell.data.check.inspection import inspect_dataset, look_at
     from fitwell.recipe.resolve import plan_crop, plan_split
 
+    if labels and dataset.labelling.several:
+        raise UsageError(
+            found="labels are to be checked, and target.kind is multi_label.",
+            expected="images of one class each: what the others contradict is looked for among such.",
+            fix="leave out --labels.",
+        )
     look = look_at(dataset, flips=flips)
     inspection = inspect_dataset(dataset, look, plan_crop(recipe), plan_split(recipe))
     return _suspect_labels(inspection, recipe) if labels and len(inspection.classes) > 1 else inspection
@@ -280,31 +307,45 @@ def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str, on_data_error:
 
 
 def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[str, Any]:
+    from fitwell.data.split import read_split
     from fitwell.evaluation.choices import choose_on_val
     from fitwell.evaluation.evaluate import write_evaluation
+    from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
     from fitwell.evaluation.report import write_report
     from fitwell.evaluation.results import write_results
     from fitwell.evaluation.trained import load_trained
 
     model = load_trained(run)
     with run.lock():
+        if model.several and name != CHOSEN_ON:
+            read_thresholds(run)  # without them nobody need look at test
         if name == "test":
             _log_opening(run)
         logits = model.logits(root, list(images["path"]))
-        if name == "val":
-            choose_on_val(run, logits, images["label"], model.classes)
-        counts = run.read()["split"]["counts"]["train"]
-        majority = max(counts, key=counts.get)
-        metrics = write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=model.ordered)
+        if model.several:
+            usual = read_split(run.split).query("split == 'train'")["label"].mode()[0]
+            metrics = write_label_set_evaluation(run, name, images, logits, model.classes, usual=usual)
+        else:
+            if name == "val":
+                choose_on_val(run, logits, images["label"], model.classes)
+            counts = run.read()["split"]["counts"]["train"]
+            majority, ordered = max(counts, key=counts.get), model.ordered
+            metrics = write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=ordered)
         write_report(run)
         write_results(run)
     return metrics
 
 
+def recipe_of(run: RunFolder) -> Recipe:
+    """Return the recipe that `run` was trained by."""
+    from fitwell.recipe.read import parse_recipe
+
+    return parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+
+
 def _log_opening(run: RunFolder) -> None:
     """Write down that somebody looks at the test images: the first look is the honest one."""
-    from fitwell.recipe.read import parse_recipe, recipe_hash
+    from fitwell.recipe.read import recipe_hash
 
-    recipe = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
-    openings = [*run.read()["test_openings"], {"time": now(), "recipe_hash": recipe_hash(recipe)}]
+    openings = [*run.read()["test_openings"], {"time": now(), "recipe_hash": recipe_hash(recipe_of(run))}]
     run.update(test_openings=openings)

@@ -81,3 +81,24 @@ def test_warnings_about_images_go_to_stderr_and_notices_do_not(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "warning: DATA404 Neighbours are alike.\n"
+
+
+def test_of_several_classes_an_image_each_is_shown_with_its_threshold(capsys, tmp_path):
+    row = {"class": "dog", "support": 12, "threshold": 0.3456, "f1": {"value": 0.75, "interval": [0.5, 0.9]}}
+    metrics = {
+        "split": "test",
+        "num_images": 40,
+        "metrics": {"auc": {"value": 0.9, "interval": None}, "exact_match": {"value": 0.5, "interval": None}},
+        "thresholds": {"split": "val"},
+        "per_class": [{**row, "average_precision": {"value": None, "interval": None}}],
+        "baseline": {"label": "", "exact_match": 0.4, "average_precision": 0.3},
+    }
+    print_verdict(metrics, tmp_path)
+    assert capsys.readouterr().out.splitlines()[:-2] == [
+        "test: 40 images",
+        "  auc                0.900",
+        "  exact match        0.500",
+        "  dog: 12 images, threshold 0.346",
+        "    F1 0.750  (95 % interval 0.500 to 0.900), average precision not defined",
+        "  most usual label   exact match 0.400, always '(none)'; average precision of chance 0.300",
+    ]

@@ -241,3 +241,10 @@ def test_one_run_twice_is_no_comparison(tmp_path):
 
 def test_recipes_are_lettered():
     assert [letter(index) for index in (0, 1, 25, 26)] == ["A", "B", "Z", "#27"]
+
+
+def test_runs_of_several_classes_an_image_are_refused(tmp_path):
+    several = Recipe(target={"kind": "multi_label"})
+    runs = [make_run(tmp_path / "a", PLAIN), make_run(tmp_path / "b", several)]
+    with pytest.raises(UsageError, match="b was trained on images that show several classes"):
+        compare_runs(runs)

@@ -8,6 +8,7 @@ import pytest
 from fitwell.data.split import write_split
 from fitwell.evaluation.choices import choose_on_val
 from fitwell.evaluation.evaluate import write_evaluation
+from fitwell.evaluation.evaluate_label_sets import write_label_set_evaluation
 from fitwell.evaluation.report import (
     describe_verdict,
     format_claim,
@@ -418,3 +419,64 @@ def test_numbers_below_one_are_never_rounded_to_one():
     assert format_interval([0.99996, 1.0]) == "0.99996–1.000"
     assert format_interval(None) == "no interval"
     assert format_size({"num_images": 1200, "num_groups": None}) == "1,200 images"
+
+
+def judge_sets(run, images, split, *, gain=2.0):
+    part = images[images["split"] == split].reset_index(drop=True)
+    part.insert(0, "id", part["path"])
+    shown = np.array([[name in label for name in ("cat", "dog")] for label in part["label"]])
+    logits = np.random.default_rng(0).normal(size=(len(part), 2)) + gain * (shown - 0.5)
+    return write_label_set_evaluation(run, split, part, logits, ("cat", "dog"), usual="cat|dog")
+
+
+@pytest.fixture
+def run_of_sets(tmp_path):
+    split = make_split(("cat", "cat|dog", "", "dog"), groups=False)
+    data = {"classes": ["cat", "dog"], "target": "multi_label"}
+    return make_run(tmp_path, images=split, data=data), split
+
+
+def test_of_several_classes_an_image_the_page_shows_each_with_its_threshold(run_of_sets):
+    run, images = run_of_sets
+    judge_sets(run, images, "val")
+    metrics = judge_sets(run, images, "test")
+    write_report(run)
+    text = " ".join(Page(run.report_html).text.split())
+    assert "Confusion matrix" not in text
+    for row in metrics["per_class"]:
+        assert f"{row['class']} {row['support']} {format_number(row['threshold'])} " in text
+    assert "the one with the largest F1 on validation images, never on test" in text
+    none = int((images[images["split"] == "test"]["label"] == "").sum())
+    assert f"of which {none} show none of the classes" in text
+    assert "Exact match (95 % CI)" in text  # of the slices
+
+
+def test_the_verdict_on_several_classes_is_the_mean_auc_and_the_exact_match(run_of_sets):
+    run, images = run_of_sets
+    judge_sets(run, images, "val")
+    metrics = judge_sets(run, images, "test")
+    verdict = describe_verdict(metrics)
+    assert verdict["title"] == "Better than guessing"
+    assert verdict["headline"].startswith(f"Test AUC {format_number(metrics['metrics']['auc']['value'])} (95 % CI")
+    assert "it ranks the former higher" in verdict["sentences"][0]
+    assert "Always answering “cat|dog” would for" in verdict["sentences"][1]
+
+
+def test_without_an_auc_the_verdict_rests_on_average_precision(run_of_sets):
+    run, images = run_of_sets
+    judge_sets(run, images, "val")
+    everywhere = images.assign(label=[label if "cat" in label else f"cat|{label}" for label in images["label"]])
+    metrics = judge_sets(run, everywhere, "test")
+    verdict = describe_verdict(metrics)
+    assert verdict["headline"].startswith("Test average precision")
+    assert len(verdict["sentences"]) == 1
+
+
+def test_the_split_counts_every_class_that_an_image_shows(run_of_sets):
+    run, images = run_of_sets
+    write_report(run)
+    rows = json.loads(run.report_json.read_text())["split"]["rows"]
+    in_train = images[images["split"] == "train"]["label"]
+    assert [(row["class"], row["train"]) for row in rows] == [
+        (name, int(in_train.str.contains(name).sum())) for name in ("cat", "dog")
+    ]

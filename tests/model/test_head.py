@@ -60,7 +60,7 @@ def test_at_first_all_classes_are_about_equally_likely():
 def test_a_prior_is_the_first_answer_to_every_image():
     shares = torch.tensor([0.9, 0.08, 0.02])
     head = build_head(Head(hidden=(Hidden(units=8),)), 16, 3).eval()
-    set_prior(head, shares)
+    set_prior(head, shares.log())
     nn.init.zeros_(output_layer(head).weight)
     torch.testing.assert_close(head(torch.randn(2, 16)).softmax(dim=1), shares.expand(2, 3))
 

@@ -6,6 +6,7 @@ from fitwell.errors import RecipeError
 from fitwell.recipe.phase import Phase, Stages
 from fitwell.recipe.resolve import BackboneFacts, DataFacts, choose_weights, is_augmented, most_epochs, resolve_recipe
 from fitwell.recipe.schema import Augment, Balance, Color, Erase, Execution, Images, Model, Recipe, Select
+from fitwell.recipe.target import Target
 
 PLAIN = Augment(rotate_degrees=0, flip="none", crop_area=(1.0, 1.0), color=Color())
 
@@ -218,3 +219,18 @@ def test_statistics_are_not_adapted_without_pretraining_or_without_batch_norm():
     assert (scratch.model.own_statistics, without.model.own_statistics) == (0.0, 0.0)
     assert reason(scratch, "model.own_statistics").startswith("Nothing was pretrained")
     assert reason(without, "model.own_statistics") == "tf_efficientnet_lite0 has no BatchNorm."
+
+
+def test_several_classes_an_image_are_chosen_by_the_mean_auc_and_are_not_weighed():
+    data = DataFacts(num_train=1000, class_counts={"effusion": 20, "nodule": 600})
+    recipe = resolve(Recipe(target=Target(kind="multi_label")), data)
+    assert (recipe.select.metric, recipe.balance.class_weights) == ("auc", "none")
+    assert "counts a rare one as much as a frequent one" in reason(recipe, "select.metric")
+    assert "threshold of its own" in reason(recipe, "balance.class_weights")
+
+
+def test_average_precision_chooses_where_the_auc_of_a_class_is_not_defined():
+    data = DataFacts(num_train=1000, class_counts={"effusion": 20, "chest": 1000})
+    recipe = resolve(Recipe(target=Target(kind="multi_label")), data)
+    assert recipe.select.metric == "average_precision"
+    assert reason(recipe, "select.metric") == "Every training image shows chest, so its AUC is not defined."

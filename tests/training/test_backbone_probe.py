@@ -6,13 +6,14 @@ from fitwell.classifier import prepare, read_dataset
 from fitwell.data.decode import decode_image
 from fitwell.model.weights import load_backbone
 from fitwell.recipe.schema import Images, Model, Select
+from fitwell.recipe.target import Target
 from fitwell.store import Store
 from fitwell.training.backbone_probe import BackboneProbe, ask
 from fitwell.training.head_search import solve_heads
 from fitwell.training.head_stack import HeadData
 from fitwell.training.pictures import preprocessing_of
 from hub_cache import fill_hub_cache
-from pictures import evaluation_tensor, tiny_recipe, write_pictures
+from pictures import evaluation_tensor, tiny_recipe, write_label_sets, write_pictures
 
 NAME = "test_efficientnet"
 
@@ -76,3 +77,12 @@ def test_groups_and_weights_of_a_table_count(tmp_path, weights):
     judged = BackboneProbe(NAME, weights, question, Store(tmp_path / "store", 10**9)).judge(32)
     assert judged.units.noun == "groups"
     assert np.isfinite(judged.resampled).all()
+
+
+def test_several_classes_an_image_are_probed_by_their_mean_auc(tmp_path, weights):
+    asked = tiny_recipe(model=Model(), images=Images(size=32), target=Target(kind="multi_label"))
+    dataset = read_dataset(write_label_sets(tmp_path / "set", num_images=96), recipe=asked)
+    question = ask(prepare(dataset, asked), asked)
+    assert question.metric == "auc"
+    judged = BackboneProbe(NAME, weights, question, Store(tmp_path / "store", 10**9)).judge(64)
+    assert judged.interval().low <= judged.value <= judged.interval().high

@@ -113,3 +113,14 @@ def test_epochs_are_a_table_that_goes_on_after_a_resume(run):
         "head,1,4,0.5,0.75,True,",
         "head,2,8,0.5,,False,0.25",
     ]
+
+
+def test_tensorboard_has_the_average_precision_of_each_of_several_classes(run):
+    several = {key: value for key, value in EPOCH.items() if key != "val_per_class"}
+    with recording_tensorboard(run) as observer:
+        observer(PhaseStarted("head", "the head", 1, 20, 0))
+        observer(EpochDone({**several, "val_average_precision": {"cat": 0.9, "dog": None}}))
+    events = EventAccumulator(str(run.tensorboard("head")))
+    events.Reload()
+    assert [scalar.value for scalar in events.Scalars("val_average_precision/cat")] == pytest.approx([0.9])
+    assert not [tag for tag in events.Tags()["scalars"] if tag.startswith("val_recall")]

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from fitwell.recipe.schema import Balance, Limits, Recipe
-from fitwell.training.run_images import RunImages
+from fitwell.recipe.target import Target
+from fitwell.training.run_images import RunImages, strata
 
 SPLITS = ("train",) * 8 + ("val",) * 6 + ("test",) * 2
 LABELS = ("cat",) * 6 + ("dog",) * 2 + ("cat", "cat", "dog", "cat", "cat", "dog") + ("cat", "dog")
@@ -42,5 +43,48 @@ def test_val_is_whole_where_the_limit_is_no_smaller(most: int | None):
 
 def test_a_class_has_the_share_of_what_is_drawn():
     none, drawn = Balance(class_weights="none"), Balance(class_weights="none", sampler="balanced")
-    np.testing.assert_allclose(run_images(balance=none).class_shares(), [0.75, 0.25])
-    np.testing.assert_allclose(run_images(balance=drawn).class_shares(), [0.5, 0.5])
+    np.testing.assert_allclose(np.exp(run_images(balance=none).prior_logits()), [0.75, 0.25])
+    np.testing.assert_allclose(np.exp(run_images(balance=drawn).prior_logits()), [0.5, 0.5])
+
+
+SETS = ("cat|dog", "", "cat", "cat", "cat|dog", "cat", "", "cat") + ("cat", "dog", "") * 2 + ("cat", "dog")
+SEVERAL = {"target": Target(kind="multi_label")}
+
+
+def several(**sections) -> RunImages:
+    return run_images(IMAGES.assign(label=SETS), **{**SEVERAL, **sections})
+
+
+def test_labels_of_several_classes_say_which_image_shows_which():
+    expected = [[1, 1], [0, 0], [1, 0], [1, 0], [1, 1], [1, 0], [0, 0], [1, 0]]
+    np.testing.assert_array_equal(several().labels("train"), np.array(expected, dtype=bool))
+
+
+def test_weights_of_several_classes_have_one_for_each_and_mean_one():
+    balanced = several(balance=Balance(class_weights="balanced"))
+    weights = balanced.weights()
+    assert weights.shape == (8, 2)
+    assert weights.mean() == pytest.approx(1)
+    assert balanced.class_weights() == {"cat": pytest.approx(2 / 6), "dog": pytest.approx(6 / 2)}
+    assert (weights[0] / weights[1]).tolist() == pytest.approx([2 / 6, 6 / 2])
+
+
+def test_image_weights_weigh_every_class_of_the_image():
+    weighed = run_images(IMAGES.assign(label=SETS, weight=[3.0, *[1.0] * 15]), **SEVERAL)
+    weights = weighed.weights()
+    np.testing.assert_allclose(weights[0] / weights[1], [3, 3], rtol=1e-6)
+
+
+def test_no_image_of_several_classes_is_drawn_more_often_and_its_prior_is_the_log_odds():
+    assert several().drawing_shares() is None
+    np.testing.assert_allclose(1 / (1 + np.exp(-several().prior_logits())), [6 / 8, 2 / 8], rtol=1e-6)
+
+
+def test_a_limited_val_of_several_classes_shows_each():
+    limited = several(limits=Limits(val_images=3)).part("val")
+    assert sorted(limited["label"]) == ["", "cat", "dog"]
+
+
+def test_the_stratum_of_several_classes_is_the_rarest():
+    assert strata(np.array([[True, True], [True, False], [False, False]])).tolist() == [1, 0, 2]
+    assert strata(np.array([1, 0])).tolist() == [1, 0]

@@ -18,6 +18,7 @@ from fitwell.data.index import index_dataset
 from fitwell.errors import CheckpointError, DataError, RunError, RunLockedError, RunStopped
 from fitwell.files import read_json_lines, sha256_of_file
 from fitwell.recipe.phase import Phase, Stages
+from fitwell.recipe.resolve import plan_labelling
 from fitwell.recipe.schema import (
     Augment,
     Averaging,
@@ -45,7 +46,7 @@ from fitwell.training.observer import (
 )
 from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
-from pictures import tiny_recipe, write_pictures
+from pictures import tiny_recipe, write_label_sets, write_pictures
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 
@@ -67,7 +68,10 @@ FIXED = (
 @pytest.fixture
 def new_run(pictures, tmp_path):
     def create(**changes) -> RunFolder:
-        return create_run(prepare_run(index_dataset(pictures), tiny_recipe(**changes)), tmp_path / "runs", "tiny")
+        recipe = tiny_recipe(**changes)
+        source = write_label_sets(tmp_path / "sets") if recipe.target.is_multi_label else pictures
+        dataset = index_dataset(source, labelling=plan_labelling(recipe))
+        return create_run(prepare_run(dataset, recipe), tmp_path / "runs", "tiny")
 
     return create
 
@@ -191,6 +195,15 @@ VARIANTS = {
         )
     },
     "ordinal": {"target": Target(order=("red", "blue", "green")), "loss": Loss(kind="ordinal")},
+    "several classes": {"target": Target(kind="multi_label"), "augment": Augment(views=2, mixup=0.2, cutmix=1.0)},
+    "several, focal": {
+        "target": Target(kind="multi_label"),
+        "loss": Loss(kind="focal"),
+        "balance": Balance(class_weights="balanced"),
+        "model": Model(backbone="test_efficientnet", weights="none", head=HIDDEN),
+        "averaging": Averaging(ema=0.9),
+        "execution": tiny_recipe().execution.model_copy(update={"micro_batch": 3}),
+    },
     "own statistics": {"model": Model(backbone="test_efficientnet", weights="none", own_statistics=0.5)},
     "few steps": {"limits": Limits(steps_per_epoch=2, val_images=4)},
 }

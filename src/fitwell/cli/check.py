@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from fitwell.cli.output import print_json
+from fitwell.cli.train import Settings, parse_settings
 from fitwell.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from fitwell.data.finding import Finding
 
 DATA = 3  # exit code of a dataset with errors
+OPTIONS = (
+    *("--recipe", "--image-root", "--group-by", "--flips", "--labels"),
+    *("--select", "--ignore", "--page", "--fix-list", "--json"),
+)
 Flag = Parameter(negative="")
 
 
@@ -46,7 +51,7 @@ EVERYTHING = Report()
 def check(
     data: Path,
     /,
-    *,
+    *settings: Settings,
     recipe: str = "auto",
     image_root: Path | None = None,
     group_by: str | None = None,
@@ -58,7 +63,8 @@ def check(
 
     Args:
         data: a folder of class folders, or a CSV, TSV or Parquet table with the columns path and label.
-        recipe: the recipe whose crop and split are planned.
+        recipe: the recipe whose crop and split are planned, and whose target says what a label means; settings such as
+            `--target.kind multi_label` are laid over it.
         image_root: folder that the table's paths are relative to; else the table's own folder.
         group_by: what belongs together: order:N for blocks of N images in file order, or a column's name.
         flips: count mirrored copies as duplicates.
@@ -71,8 +77,9 @@ def check(
 
     for path in (report.page, report.fix_list):
         _require_folder(path)
-    dataset = classifier.read_dataset(data, image_root, group_by)
-    inspection = classifier.inspect(dataset, classifier.read_settings(recipe, {}), flips=flips, labels=labels)
+    asked = classifier.read_settings(recipe, parse_settings(settings, known=OPTIONS))
+    dataset = classifier.read_dataset(data, image_root, group_by, recipe=asked)
+    inspection = classifier.inspect(dataset, asked, flips=flips, labels=labels)
     kept = keep_findings(inspection.findings, _prefixes(report.select), _prefixes(report.ignore))
     inspection = replace(inspection, findings=tuple(kept))
     _write_files(inspection, report)

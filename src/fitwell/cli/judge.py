@@ -41,7 +41,8 @@ def evaluate(
         name = data.resolve().stem
         if name in ("train", "val", "test"):
             name = f"other-{name}"
-        metrics = classifier.evaluate_dataset(folder, classifier.read_dataset(data, image_root), name, on_data_error)
+        dataset = classifier.read_dataset(data, image_root, recipe=classifier.recipe_of(folder))
+        metrics = classifier.evaluate_dataset(folder, dataset, name, on_data_error)
     if json:
         print_json({"run": str(folder.path), **metrics})
     else:
@@ -49,7 +50,7 @@ def evaluate(
 
 
 def predict(run: Path, /, *images: Path, json: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Name the class of images.
+    """Name the class of images; where an image shows several classes, all of them.
 
     Args:
         run: the run folder.
@@ -61,20 +62,16 @@ def predict(run: Path, /, *images: Path, json: Annotated[bool, Parameter(negativ
             found="no image.", expected="at least one image file.", fix="fitwell predict RUN photo.jpg another.png"
         )
     import fitwell
+    from fitwell.data.labels import SEPARATOR, join_names
 
     classifier = fitwell.load(run)
     probs = classifier.predict_proba(images)
-    classes = classifier.classes
+    found = zip(images, classifier.decide(probs), probs, strict=True)
+    named = [(str(path), answer, dict(zip(classifier.classes, row, strict=True))) for path, answer, row in found]
     if json:
-        rows = [
-            {
-                "path": str(path),
-                "predicted": classes[row.argmax()],
-                "probabilities": dict(zip(classes, row, strict=True)),
-            }
-            for path, row in zip(images, probs, strict=True)
-        ]
+        rows = [{"path": path, "predicted": answer, "probabilities": row} for path, answer, row in named]
         print_json({"run": str(classifier.run.path), "predictions": rows})
         return
-    for path, row in zip(images, probs, strict=True):
-        print(f"{path}\t{classes[row.argmax()]}\t{row.max():.3f}")
+    for path, answer, row in named:
+        names = [answer] if isinstance(answer, str) else sorted(answer)
+        print(f"{path}\t{join_names(names) or '(none)'}\t{SEPARATOR.join(f'{row[name]:.3f}' for name in names)}")

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from fitwell.recipe.phase import Phase
 
 BARS = "▁▂▃▄▅▆▇█"
-METRICS = ("quadratic_kappa", "mean_absolute_error", "auc", "balanced_accuracy", "accuracy", "macro_f1", "log_loss")
+METRICS = (
+    *("quadratic_kappa", "mean_absolute_error", "auc", "average_precision", "balanced_accuracy", "accuracy"),
+    *("macro_f1", "micro_f1", "exact_match", "hamming_loss", "log_loss"),
+)
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -77,20 +80,41 @@ def print_learning_rates(phases: Sequence[Phase], rates: dict[str, list[float]])
 
 
 def print_verdict(metrics: dict[str, Any], run: Path) -> None:
-    """Print the metrics of one evaluation with their intervals, beside the majority baseline."""
+    """Print the metrics of one evaluation with their intervals, beside the baseline of always answering the same."""
     groups = f", {metrics['num_groups']} groups" if metrics.get("num_groups") else ""
     print(f"{metrics['split']}: {metrics['num_images']} images{groups}")
     for name in METRICS:
         entry = metrics["metrics"].get(name)
         if entry is not None:
             print(f"  {name.replace('_', ' '):<18} {_with_interval(entry)}")
-    baseline = metrics["baseline"]
+    _print_thresholds(metrics)
+    _print_baseline(metrics["baseline"])
+    print(f"run: {run}")
+    print(f"report: {run / 'report.html'}")
+
+
+def _print_thresholds(metrics: dict[str, Any]) -> None:
+    """Print the classes, each with its threshold, where an image may show several of them."""
+    if "thresholds" not in metrics:
+        return
+    for row in metrics["per_class"]:
+        f1, precision = (_with_interval(row[name]) for name in ("f1", "average_precision"))
+        print(f"  {row['class']}: {row['support']} images, threshold {row['threshold']:.3f}")
+        print(f"    F1 {f1}, average precision {precision}")
+
+
+def _print_baseline(baseline: dict[str, Any]) -> None:
+    if "exact_match" in baseline:
+        usual = baseline["label"] or "(none)"
+        print(
+            f"  most usual label   exact match {baseline['exact_match']:.3f}, always {usual!r}; "
+            f"average precision of chance {baseline['average_precision']:.3f}"
+        )
+        return
     print(
         f"  majority baseline  accuracy {_with_interval(baseline['accuracy'])}, "
         f"always {baseline['label']!r}; balanced accuracy {baseline['balanced_accuracy']:.3f}"
     )
-    print(f"run: {run}")
-    print(f"report: {run / 'report.html'}")
 
 
 def _with_interval(entry: dict[str, Any]) -> str:

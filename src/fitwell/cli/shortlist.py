@@ -50,7 +50,7 @@ def shortlist(
     if seed is not None:
         overrides["seed"] = seed
     asked = classifier.read_settings(recipe, overrides)
-    dataset = classifier.read_dataset(data, reading.image_root, reading.group_by)
+    dataset = classifier.read_dataset(data, reading.image_root, reading.group_by, recipe=asked)
     prepared = classifier.prepare(dataset, asked, reading.on_data_error)
     print_warnings(prepared.findings)
     found = shortlist_backbones(prepared, asked, backbones, download=download, on_judged=_tell)

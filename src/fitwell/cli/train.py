@@ -79,7 +79,7 @@ def train(
     if seed is not None:
         overrides["seed"] = seed
     chosen = classifier.read_settings(recipe, overrides)
-    dataset = classifier.read_dataset(data, reading.image_root, reading.group_by)
+    dataset = classifier.read_dataset(data, reading.image_root, reading.group_by, recipe=chosen)
     prepared = classifier.prepare(dataset, chosen, reading.on_data_error)
     print_warnings(prepared.findings)
     if explain_plan:
@@ -172,7 +172,7 @@ def _print_recipe_and_split(prepared: PreparedRun, *, json: bool) -> None:
     print(recipe_to_yaml(prepared.recipe))
     for split, counts in prepared.counts().items():
         classes = ", ".join(f"{label} {count}" for label, count in counts.items())
-        print(f"{split:<6}{sum(counts.values()):>6} images: {classes}")
+        print(f"{split:<6}{prepared.num_images(split):>6} images: {classes}")
     print(f"memory: {prepared.memory.sentence()}, which is {prepared.memory.limit_reason}")
     print_learning_rates(prepared.recipe.phases, rates)
 
@@ -181,12 +181,11 @@ def _explain_plan(prepared: PreparedRun, *, json: bool) -> None:
     from fitwell.store import default_root
     from fitwell.training.plan import explain_plan
 
-    counts = {split: sum(classes.values()) for split, classes in prepared.counts().items()}
     recipe, candidates = explain_plan(
         prepared.recipe,
         num_classes=len(prepared.classes),
-        num_train=counts["train"],
-        num_val=counts["val"],
+        num_train=prepared.num_images("train"),
+        num_val=prepared.num_images("val"),
         plans=default_root() / "plans.json",
     )
     decisions = [entry for entry in recipe.resolved if entry.key.startswith("execution.")]

@@ -61,6 +61,8 @@ STYLE: Any = {  # keys of rcParams, which mypy would want spelled as literals
 NAMES = {  # of metrics that are not written as their keys are
     "auc": "AUC",
     "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "hamming_loss": "Hamming loss",
     "weighted_f1": "weighted F1",
     "partial_auc": "partial AUC",
     "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",

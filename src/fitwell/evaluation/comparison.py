@@ -117,6 +117,13 @@ def _require_several(runs: Sequence[RunFolder]) -> None:
 
 def _read_all(runs: Sequence[RunFolder]) -> list[JudgedRun]:
     recipes = [parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe)) for run in runs]
+    for run, recipe in zip(runs, recipes, strict=True):
+        if recipe.target.is_multi_label:
+            raise UsageError(
+                found=f"{run.path} was trained on images that show several classes (target.kind multi_label).",
+                expected="runs that give each image one class.",
+                fix="set the metrics and intervals of the two reports side by side.",
+            )
     names = [run.read()["data"]["classes"] for run in runs]
     for run, known in zip(runs, names, strict=True):
         if set(known) != set(names[0]):

@@ -44,7 +44,7 @@ from fitwell.evaluation.metrics import (
 )
 from fitwell.evaluation.ranking import ranking_metrics
 from fitwell.evaluation.selective import answers, judge_abstention
-from fitwell.evaluation.slices import FEWEST_FOR_A_CLAIM, compare_with_rest, find_slices, slice_columns
+from fitwell.evaluation.slices import FEWEST_FOR_A_CLAIM, judge_slices, slice_columns
 from fitwell.files import write_bytes, write_json, write_text
 from fitwell.run_folder import RunFolder
 
@@ -103,10 +103,10 @@ def write_evaluation(
     Raises:
         DataError: without images, when a label is no class of the run, or when a prediction is not finite.
     """
-    judged = replace(_judge_input(images, logits, classes), ordered=ordered)
+    require_judgeable(images, logits, classes, images["label"])
+    labels = _numbers(images["label"], classes)
+    judged = Judged(softmax(logits), labels, groups_of(images), ordered)
     units = find_units(judged.labels, judged.groups)
-    folder = run.evaluation(split)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     matrix = confusion_matrix(judged.probs, judged.labels)
     metrics = {
         "split": split,
@@ -123,23 +123,33 @@ def write_evaluation(
         **_slices(judged, images),
         **_abstaining(run, split, judged, classes),
     }
-    metrics["notes"] = _notes(metrics)
-    write_bytes(folder / "predictions.parquet", _predictions(images, judged.probs, classes))
+    metrics["notes"] = limits_of(metrics)
+    answers = {"predicted": np.array(classes)[judged.probs.argmax(axis=1)], "confidence": judged.probs.max(axis=1)}
+    folder = run.evaluation(split)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / "predictions.parquet", predictions_table(images, answers, judged.probs, classes))
     write_text(folder / "confusion.csv", _confusion_csv(matrix, classes))
-    write_text(folder / "figures" / "confusion.svg", confusion_chart(matrix, classes))
-    write_text(folder / "figures" / "reliability.svg", reliability_chart(metrics["calibration"]))
-    _write_roc(folder / "figures" / "roc.svg", metrics)
-    write_text(folder / "figures" / "risk_coverage.svg", risk_coverage_chart(metrics["selective"]))
+    _write_figures(folder / "figures", metrics, matrix, classes)
     write_json(folder / "metrics.json", metrics)  # last: who finds it finds the rest
     return metrics
 
 
-def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classes: tuple[str, ...]) -> Judged:
+def require_judgeable(
+    images: pd.DataFrame, logits: NDArray[np.floating[Any]], classes: tuple[str, ...], named: Iterable[str]
+) -> None:
+    """Make sure that the images can be judged.
+
+    Args:
+        images: N rows. logits: (N, C). classes: C names. named: the classes that the labels name.
+
+    Raises:
+        DataError: without images, when a label is no class of the run, or when a prediction is not finite.
+    """
     if not len(images):
         raise DataError(found="0 images to judge.", expected="at least one.", fix="name a split that holds images.")
     if logits.shape != (len(images), len(classes)):
         raise ValueError(f"logits have shape {logits.shape}, expected ({len(images)}, {len(classes)}).")
-    unknown = sorted(set(images["label"]) - set(classes))
+    unknown = sorted(set(named) - set(classes))
     if unknown:
         raise DataError(
             found=f"{len(unknown)} label(s) that the run does not know: {unknown[:10]}.",
@@ -154,13 +164,10 @@ def _judge_input(images: pd.DataFrame, logits: NDArray[np.floating[Any]], classe
             expected="a number for every class.",
             fix="train again with a smaller learning rate: these weights cannot be judged.",
         )
-    code = {name: index for index, name in enumerate(classes)}
-    labels = np.array([code[label] for label in images["label"]], dtype=np.int64)
-    return Judged(softmax(logits), labels, _groups(images))
 
 
-def _groups(images: pd.DataFrame) -> NDArray[Any] | None:
-    """Return the group of each image; None where every one is alone, as when only duplicates in train made groups."""
+def groups_of(images: pd.DataFrame) -> NDArray[Any] | None:
+    """Return the group (N,) of each image; None where every one is alone, as when duplicates in train made groups."""
     grouped = "group" in images.columns and images["group"].any() and images["group"].duplicated().any()
     return np.array(images["group"].astype(str).tolist()) if grouped else None
 
@@ -170,9 +177,14 @@ def _read_judged(path: Path, classes: tuple[str, ...]) -> Judged:
     import pyarrow.parquet as pq
 
     said = pq.read_table(path).to_pandas()
+    probs = said[[f"p_{name}" for name in classes]].to_numpy()
+    return Judged(probs, _numbers(said["label"], classes), groups_of(said))
+
+
+def _numbers(names: Iterable[str], classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the class number of each image."""
     code = {name: index for index, name in enumerate(classes)}
-    labels = np.array([code[label] for label in said["label"]], dtype=np.int64)
-    return Judged(said[[f"p_{name}" for name in classes]].to_numpy(), labels, _groups(said))
+    return np.array([code[name] for name in names], dtype=np.int64)
 
 
 def _with_intervals(judged: Judged, units: Units, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -189,7 +201,7 @@ def _with_intervals(judged: Judged, units: Units, classes: tuple[str, ...]) -> d
             ("precision", row["predicted"], drawn.precision[:, index]),
         ):
             interval = (
-                _wilson(row["correct"], total)
+                wilson(row["correct"], total)
                 if judged.groups is None
                 else interval_of(shares, row[name], units, labels=judged.labels, confidence=CONFIDENCE)
             )
@@ -212,7 +224,7 @@ def _headline(
         if name == "auc":
             interval = auc_interval(judged.probs, judged.labels, units, confidence=CONFIDENCE)
         elif name == "accuracy" and judged.groups is None:
-            interval = _wilson(int((judged.probs.argmax(axis=1) == judged.labels).sum()), len(judged.labels))
+            interval = wilson(int((judged.probs.argmax(axis=1) == judged.labels).sum()), len(judged.labels))
         elif drawn is not None and name in drawn.metrics:
             bounds = bounds_of(name, judged.probs.shape[1])
             interval = interval_of(
@@ -224,7 +236,8 @@ def _headline(
     return entries
 
 
-def _wilson(successes: int, total: int) -> Interval:
+def wilson(successes: int, total: int) -> Interval:
+    """Return the interval of a share of independent images."""
     return Interval(*wilson_interval(successes, total, CONFIDENCE), f"Wilson, {successes} of {total} images")
 
 
@@ -244,15 +257,8 @@ def _baseline(judged: Judged, units: Units, classes: tuple[str, ...], majority: 
 
 
 def _slices(judged: Judged, images: pd.DataFrame) -> dict[str, Any]:
-    """Return accuracy and balanced accuracy for every slice, and how its accuracy differs from that of the rest."""
-    slices, left_out = find_slices(images)
     right = judged.probs.argmax(axis=1) == judged.labels
-    claims = compare_with_rest(right, judged.labels, judged.groups, slices)
-    rows = [
-        {"column": each.column, "value": each.value, **_slice(judged.only(each.chosen)), "against_rest": claim}
-        for each, claim in zip(slices, claims, strict=True)
-    ]
-    return {"slices": rows, "slices_left_out": left_out}
+    return judge_slices(images, right, judged.labels, judged.groups, judge=lambda part: _slice(judged.only(part)))
 
 
 def _slice(part: Judged) -> dict[str, Any]:
@@ -297,6 +303,13 @@ def _roc(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any] | None:
     return {"positive": classes[1], "points": _thin(roc_curve(judged.probs[:, 1], judged.labels == 1))}
 
 
+def _write_figures(folder: Path, metrics: dict[str, Any], matrix: NDArray[np.int64], classes: tuple[str, ...]) -> None:
+    write_text(folder / "confusion.svg", confusion_chart(matrix, classes))
+    write_text(folder / "reliability.svg", reliability_chart(metrics["calibration"]))
+    write_text(folder / "risk_coverage.svg", risk_coverage_chart(metrics["selective"]))
+    _write_roc(folder / "roc.svg", metrics)
+
+
 def _write_roc(path: Path, metrics: dict[str, Any]) -> None:
     if metrics["roc"] is None:
         path.unlink(missing_ok=True)  # of an evaluation of the same name before
@@ -305,7 +318,7 @@ def _write_roc(path: Path, metrics: dict[str, Any]) -> None:
     write_text(path, roc_chart(np.array(metrics["roc"]["points"]), positive=metrics["roc"]["positive"], area=area))
 
 
-def _notes(metrics: dict[str, Any]) -> list[str]:
+def limits_of(metrics: dict[str, Any]) -> list[str]:
     """Return what limits the numbers, one sentence each."""
     notes = []
     num_groups = metrics["num_groups"]
@@ -323,17 +336,16 @@ def _notes(metrics: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _predictions(images: pd.DataFrame, probs: NDArray[np.float64], classes: tuple[str, ...]) -> bytes:
-    """Return predictions.parquet: id, path, label, group, predicted, confidence, p_<class>..., slices."""
+def predictions_table(
+    images: pd.DataFrame, answers: Mapping[str, Any], probs: NDArray[np.floating[Any]], classes: tuple[str, ...]
+) -> bytes:
+    """Return predictions.parquet: id, path, label, group, the `answers` by column name, p_<class>..., slices."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    chosen = probs.argmax(axis=1)
     columns: dict[str, Any] = {name: images[name].astype(str).tolist() for name in ("id", "path", "label")}
     columns["group"] = images["group"].astype(str).tolist() if "group" in images.columns else [""] * len(images)
-    columns["predicted"] = [classes[index] for index in chosen]
-    columns["confidence"] = probs.max(axis=1)
-    columns |= {f"p_{name}": probs[:, index] for index, name in enumerate(classes)}
+    columns |= {**answers, **{f"p_{name}": probs[:, index] for index, name in enumerate(classes)}}
     for name in slice_columns(images):
         free = name if name not in columns else f"slice_{name}"
         columns[free] = images[name].fillna("").astype(str).tolist()

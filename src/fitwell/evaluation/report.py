@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fitwell.data.labels import Labelling
 from fitwell.data.split import PARTS, read_split
 from fitwell.evaluation.charts import (
     confusion_chart,
@@ -24,6 +25,7 @@ from fitwell.evaluation.charts import (
     spell,
 )
 from fitwell.evaluation.metrics import METRICS
+from fitwell.evaluation.multi_label import NAMING_METRICS
 from fitwell.files import read_json, read_json_lines, write_json, write_text
 from fitwell.run_folder import RunFolder
 
@@ -33,7 +35,11 @@ EXPLANATIONS = {
     "auc": "how well its scores put the classes in order",
     "balanced_accuracy": "mean share found of each class",
     "accuracy": "share of images named rightly",
+    "average_precision": "how pure it is among what it ranks first",
     "macro_f1": "finding each class without overcalling it",
+    "micro_f1": "the same over all classes together",
+    "exact_match": "share of images with every class right",
+    "hamming_loss": "share of single answers that are wrong; less is better",
     "quadratic_kappa": "agreement beyond chance; a mistake counts by its distance squared",
     "mean_absolute_error": "by how many steps it is wrong, on average; less is better",
 }
@@ -89,10 +95,8 @@ def describe_verdict(metrics: dict[str, Any]) -> dict[str, Any]:
         title: one claim, never stronger than the intervals allow. better: whether it beats guessing.
         headline: the main metric with its interval and n. sentences: what it means.
     """
-    entries, baseline, classes = metrics["metrics"], metrics["baseline"], metrics["classes"]
-    name = "auc" if len(classes) == 2 and entries["auc"]["value"] is not None else "balanced_accuracy"
-    chance = baseline[name]
-    entry = entries[name]
+    name = _main_metric(metrics)
+    chance, entry = metrics["baseline"][name], metrics["metrics"][name]
     interval = entry["interval"]
     better = interval is not None and interval[0] > chance
     worse = interval is not None and interval[1] < chance
@@ -103,8 +107,16 @@ def describe_verdict(metrics: dict[str, Any]) -> dict[str, Any]:
         "title": "Worse than guessing" if worse else title,
         "better": better,
         "headline": f"{split} {spell(name)} {format_number(entry['value'])} ({reach}{format_size(metrics)})",
-        "sentences": [_say_order(metrics) if name == "auc" else _say_recall(metrics), _say_accuracy(metrics)],
+        "sentences": _say_what_it_means(metrics, name),
     }
+
+
+def _main_metric(metrics: dict[str, Any]) -> str:
+    """Return the metric that the verdict rests on."""
+    has_auc = metrics["metrics"]["auc"]["value"] is not None
+    if "thresholds" in metrics:
+        return "auc" if has_auc else "average_precision"
+    return "auc" if len(metrics["classes"]) == 2 and has_auc else "balanced_accuracy"
 
 
 def render(content: dict[str, Any]) -> str:
@@ -118,19 +130,25 @@ def render(content: dict[str, Any]) -> str:
         "size": format_size,
         "spell": spell,
         "against": format_claim,
+        "heading": lambda name: spell(name)[:1].upper() + spell(name)[1:],
         "share": lambda value: "" if value is None else f"{value:.0%}",
         "at": lambda value: f"{200 * value:.1f}",
     }
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    several = any("thresholds" in judged for judged in content["evaluations"].values())
+    tiles = {name: words for name, words in EXPLANATIONS.items() if several or name not in FURTHER}
     return template.render(
         **content,
         charts=_charts(content),
         split_names=SPLIT_NAMES,
-        explanations=EXPLANATIONS,
-        further=FURTHER,
+        explanations=tiles,
+        further={name: words for name, words in FURTHER.items() if name not in tiles},
         calibration_errors=CALIBRATION_ERRORS,
         shares_at_threshold=SHARES_AT_THRESHOLD,
-        shares=METRICS,
+        shares=(*METRICS, "average_precision", *NAMING_METRICS),
+        several=several,
+        of_slices=("exact_match", "macro_f1") if several else ("accuracy", "balanced_accuracy"),
+        of_all=("auc", "average_precision", "macro_f1") if several else ("auc", "balanced_accuracy", "accuracy"),
         parts=PARTS,
     )
 
@@ -165,6 +183,31 @@ def format_claim(claim: dict[str, Any] | None) -> str:
         return "–"
     p = "below 0.001" if claim["p_holm"] < 0.001 else f"{claim['p_holm']:.3f}"
     return f"{'worse' if claim['difference'] < 0 else 'better'}, p {p}"
+
+
+def _say_what_it_means(metrics: dict[str, Any], name: str) -> list[str]:
+    if "thresholds" in metrics:
+        return [*([_say_ranks(metrics)] if name == "auc" else []), _say_exact_match(metrics)]
+    return [_say_order(metrics) if name == "auc" else _say_recall(metrics), _say_accuracy(metrics)]
+
+
+def _say_ranks(metrics: dict[str, Any]) -> str:
+    share = 100 * metrics["metrics"]["auc"]["value"]
+    return (
+        f"Averaged over the classes: shown one image with the class and one without it, it ranks the former higher "
+        f"{share:.0f} times out of 100; a coin would reach 50."
+    )
+
+
+def _say_exact_match(metrics: dict[str, Any]) -> str:
+    entry, baseline = metrics["metrics"]["exact_match"], metrics["baseline"]
+    reach = entry["interval"]
+    interval = f" (95 % CI {100 * reach[0]:.0f}–{100 * reach[1]:.0f})" if reach else ""
+    usual = f"“{baseline['label']}”" if baseline["label"] else "“none”"
+    return (
+        f"It gets every class right for {100 * entry['value']:.0f} of 100 images{interval}. Always answering {usual} "
+        f"would for {100 * baseline['exact_match']:.0f}."
+    )
 
 
 def _say_order(metrics: dict[str, Any]) -> str:
@@ -221,12 +264,11 @@ def _describe_split(run: RunFolder, record: dict[str, Any]) -> dict[str, Any] | 
     images = read_split(run.split)
     table = {part: images[images["split"] == part] for part in PARTS}
     classes = record.get("data", {}).get("classes") or sorted(set(images["label"]))
+    labelling = Labelling(several=record.get("data", {}).get("target") == "multi_label")
+    counts = {part: labelling.count(rows["label"], classes) for part, rows in table.items()}
     return {
         "hash": record.get("split", {}).get("hash"),
-        "rows": [
-            {"class": name, **{part: int((rows["label"] == name).sum()) for part, rows in table.items()}}
-            for name in classes
-        ],
+        "rows": [{"class": name, **{part: counts[part][name] for part in PARTS}} for name in classes],
         "totals": {part: len(rows) for part, rows in table.items()},
         "groups": {part: int(rows["group"].nunique()) for part, rows in table.items()} if "group" in images else None,
     }
@@ -280,7 +322,7 @@ def _charts(content: dict[str, Any]) -> dict[str, Any]:
 
     epochs, rates, training = content["epochs"], content["rates"], content["training"]
     judged = content["evaluations"].get(content["headline"])
-    roc = judged and judged["roc"]
+    roc = judged and judged.get("roc")
     calibrated = (lambda: reliability_chart(judged["calibration"])) if judged and "calibration" in judged else None
     return {
         "curves": picture(
@@ -294,7 +336,9 @@ def _charts(content: dict[str, Any]) -> dict[str, Any]:
         "confusion": picture(
             "confusion",
             "Confusion matrix: actual classes in rows, predicted classes in columns",
-            (lambda: confusion_chart(np.array(judged["confusion"]), judged["classes"])) if judged else None,
+            (lambda: confusion_chart(np.array(judged["confusion"]), judged["classes"]))
+            if judged and "confusion" in judged
+            else None,
         ),
         "roc": picture(
             "roc",

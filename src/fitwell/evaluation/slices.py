@@ -64,6 +64,28 @@ def find_slices(images: pd.DataFrame) -> tuple[list[Slice], list[dict[str, Any]]
     return slices + _thirds(images), left_out
 
 
+def judge_slices(
+    images: pd.DataFrame,
+    right: NDArray[np.bool_],
+    labels: Labels,
+    groups: NDArray[Any] | None,
+    *,
+    judge: Callable[[NDArray[np.bool_]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return what `judge` says of the images (N,) of each slice, and how it differs from the rest.
+
+    Args:
+        images: N rows. right: (N,) whether each image was named rightly. labels, groups: (N,), see `compare_with_rest`.
+    """
+    slices, left_out = find_slices(images)
+    claims = compare_with_rest(right, labels, groups, slices)
+    rows = [
+        {"column": each.column, "value": each.value, **judge(each.chosen), "against_rest": claim}
+        for each, claim in zip(slices, claims, strict=True)
+    ]
+    return {"slices": rows, "slices_left_out": left_out}
+
+
 def compare_with_rest(
     right: NDArray[np.bool_], labels: Labels, groups: NDArray[Any] | None, slices: Sequence[Slice]
 ) -> list[dict[str, Any] | None]:

@@ -34,7 +34,7 @@ class TrainedModel:
     """What a run learned, ready to predict.
 
     Attributes:
-        ordered: whether the classes go from less to more.
+        ordered: whether the classes go from less to more. several: whether an image shows any number of them.
     """
 
     extract: Extract
@@ -42,6 +42,7 @@ class TrainedModel:
     classes: tuple[str, ...]
     workers: int
     ordered: bool = False
+    several: bool = False
 
     def logits(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
         """Return logits (N, C) for the images `paths`, relative to `root`.
@@ -77,7 +78,8 @@ def load_trained(run: RunFolder) -> TrainedModel:
     extract = build_engine(_engine(recipe, compute.device), network, compute, (3, size, size))
     extract = averaged(extract, recipe.predict.average_over)
     preprocessing = TypeAdapter(Preprocessing).validate_python(record["preprocessing"])
-    return TrainedModel(extract, preprocessing, classes, int(recipe.execution.workers), bool(recipe.target.order))
+    ordered, several = bool(recipe.target.order), recipe.target.is_multi_label
+    return TrainedModel(extract, preprocessing, classes, int(recipe.execution.workers), ordered, several)
 
 
 def _engine(recipe: Recipe, device: str) -> str:

@@ -25,6 +25,7 @@ from fitwell.run_folder import RunFolder, now, only_writer
 if TYPE_CHECKING:
     from fitwell.data.check.inspection import Look
     from fitwell.data.index import Dataset
+    from fitwell.recipe.schema import Recipe
     from fitwell.training.observer import Observer
 
 Record = dict[str, Any]  # of an entry: task, recipe, seed, state; once begun run, earlier runs, definition, seconds
@@ -61,7 +62,8 @@ def run_suite(path: Path, runs_dir: Path, watcher: Watcher) -> dict[str, Any]:
     home.mkdir(parents=True, exist_ok=True)
     with only_writer(home / "suite.log"):
         ledger = _Ledger(home, entries)
-        images = {name: _TaskImages(task, path.parent) for name, task in suite.tasks.items()}
+        recipes = {entry.task: entry.recipe for entry in entries}
+        images = {name: _TaskImages(task, path.parent, recipes[name]) for name, task in suite.tasks.items()}
         for entry in entries:  # a path that does not exist is told before hours of training, not after
             with ledger.surviving(entry):
                 images[entry.task].dataset  # noqa: B018 - reads the table
@@ -171,11 +173,12 @@ class _TaskImages:
 
     task: Task
     folder: Path
+    recipe: Recipe  # any of the task: all have one target
 
     @cached_property
     def dataset(self) -> Dataset:
         root = self.folder / self.task.image_root if self.task.image_root else None
-        return classifier.read_dataset(self.folder / self.task.data, root, self.task.group_by)
+        return classifier.read_dataset(self.folder / self.task.data, root, self.task.group_by, recipe=self.recipe)
 
     @cached_property
     def look(self) -> Look:

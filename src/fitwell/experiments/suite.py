@@ -20,6 +20,7 @@ from fitwell.files import sha256_of_text
 from fitwell.recipe.document import Document, KeyPath, read_document
 from fitwell.recipe.mistakes import nearest_name
 from fitwell.recipe.read import read_recipe, recipe_hash
+from fitwell.recipe.resolve import plan_labelling
 from fitwell.recipe.schema import Recipe
 from fitwell.recipe.section import Metric, Section
 
@@ -146,7 +147,7 @@ def plan_entries(suite: Suite, folder: Path) -> list[Entry]:
         folder: the suite's own, from which paths start.
 
     Raises:
-        RecipeError: when a recipe does not validate, or divides images otherwise than the first; says which.
+        RecipeError: when a recipe does not validate, or divides or labels images otherwise than the first; says which.
     """
     entries = [
         Entry(task, variant.name, seed, _read_recipe(suite.tasks[task], task, variant, seed, folder))
@@ -154,14 +155,20 @@ def plan_entries(suite: Suite, folder: Path) -> list[Entry]:
         for task in suite.tasks
         for variant in suite.recipes
     ]
-    _require_one_division(entries)
+    _require_one_question(entries)
     return entries
 
 
-def _require_one_division(entries: Sequence[Entry]) -> None:
+def _require_one_question(entries: Sequence[Entry]) -> None:
     firsts: dict[str, Entry] = {}
     for entry in entries:
         first = firsts.setdefault(entry.task, entry)
+        if plan_labelling(entry.recipe) != plan_labelling(first.recipe):
+            raise RecipeError(
+                found=f"recipes {first.variant} and {entry.variant} read the labels of {entry.task} differently.",
+                expected="one target.kind and target.columns for all recipes of a task.",
+                fix="set the target in the settings of the task.",
+            )
         if entry.recipe.split != first.recipe.split:
             raise RecipeError(
                 found=f"recipes {first.variant} and {entry.variant} divide the images of {entry.task} differently.",

@@ -44,14 +44,14 @@ def draw_head(head: nn.Sequential, settings: Head) -> None:
             nn.init.normal_(layer.weight, std=SMALL_STD)
 
 
-def set_prior(head: nn.Sequential, shares: Tensor) -> None:
-    """Let the head begin with the classes' `shares` (C,), which sum to 1, as its answer to every image.
+def set_prior(head: nn.Sequential, logits: Tensor) -> None:
+    """Let the head begin with the same `logits` (C,), those of the classes' shares, as its answer to every image.
 
     A rare class is then no surprise, and the first steps are not spent on learning how rare it is.
     Source: Lin et al. 2017, arXiv:1708.02002, section 3.3.
     """
     with torch.no_grad():
-        output_layer(head).bias.copy_(shares.log())
+        output_layer(head).bias.copy_(logits)
 
 
 def output_layer(head: nn.Sequential) -> nn.Linear:

@@ -18,6 +18,7 @@ from fitwell.recipe.schema import Augment, Recipe, Resolution
 
 if TYPE_CHECKING:
     from fitwell.data.check.inspection import SplitPlan
+    from fitwell.data.labels import Labelling
     from fitwell.data.preview import CropPlan
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
@@ -119,6 +120,13 @@ def plan_split(recipe: Recipe) -> SplitPlan:
     return SplitPlan(**recipe.split.model_dump(), seed=recipe.seed)
 
 
+def plan_labelling(recipe: Recipe) -> Labelling:
+    """Return how many classes an image may show, and where a table says which."""
+    from fitwell.data.labels import Labelling
+
+    return Labelling(recipe.target.is_multi_label, recipe.target.columns)
+
+
 def choose_backbone() -> tuple[str, str]:
     """Return the backbone and why."""
     return DEFAULT_BACKBONE, "Its ImageNet weights come with the installation, so no network is needed."
@@ -196,6 +204,8 @@ def choose_class_weights(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
     """Return `balanced` or `none`, and why."""
     if recipe.balance.sampler != "none":
         return "none", f"The sampler ({recipe.balance.sampler}) corrects unequal class sizes already."
+    if recipe.target.is_multi_label:
+        return "none", "Each class has a threshold of its own, which makes up for how rare it is."
     if data.imbalance >= IMBALANCE_RATIO:
         return "balanced", f"Because {data.describe_imbalance()}, from {IMBALANCE_RATIO} on each class weighs the same."
     return "none", f"Because {data.describe_imbalance()}, below {IMBALANCE_RATIO} no correction is needed."
@@ -203,6 +213,8 @@ def choose_class_weights(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
 
 def choose_metric(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
     """Return the val metric that chooses epochs, and why."""
+    if recipe.target.is_multi_label:
+        return _choose_multi_label_metric(data)
     if recipe.target.order:
         return "quadratic_kappa", "The classes have an order: a mistake counts by its distance squared."
     if len(data.class_counts) == 2:
@@ -210,6 +222,16 @@ def choose_metric(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
     if data.imbalance >= IMBALANCE_RATIO:
         return "balanced_accuracy", f"Because {data.describe_imbalance()}, plain accuracy would favour large classes."
     return "accuracy", f"With {len(data.class_counts)} classes of similar size, accuracy treats them all alike."
+
+
+def _choose_multi_label_metric(data: DataFacts) -> tuple[str, str]:
+    everywhere = [name for name, count in data.class_counts.items() if count == data.num_train]
+    if everywhere:
+        return "average_precision", f"Every training image shows {everywhere[0]}, so its AUC is not defined."
+    return "auc", (
+        "The mean over the classes counts a rare one as much as a frequent one, does not depend on how rare it is, and "
+        "needs no threshold; the thresholds are chosen afterwards."
+    )
 
 
 def choose_batch_size(data: DataFacts) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from fitwell.recipe.judge import Judge
 from fitwell.recipe.phase import Phase, Stages
 from fitwell.recipe.section import Auto, Count, Dropout, Fraction, Metric, NotNegative, Positive, Section, Size
+from fitwell.recipe.target import Target, refused_setting
 
 
 class Hidden(Section):
@@ -120,26 +121,13 @@ class Augment(Section):
     )
 
 
-class Target(Section):
-    """What the images are to be recognised as: one of several classes, which may have an order."""
-
-    order: tuple[str, ...] = Field(
-        (), description="all classes from the least to the most, such as grades of a disease; empty: they have no order"
-    )
-
-    @model_validator(mode="after")
-    def _each_class_once(self) -> Self:
-        twice = sorted({name for name in self.order if self.order.count(name) > 1})
-        if twice:
-            raise ValueError(f"order names {twice[0]} more than once; expected every class once")
-        return self
-
-
 class Loss(Section):
     """What is minimised."""
 
     kind: Literal["cross_entropy", "focal", "ordinal"] = Field(
-        "cross_entropy", description="ordinal: neighbours of the right class in target.order are less wrong than others"
+        "cross_entropy",
+        description="of multi_label targets each class by itself: binary cross-entropy, or its focal form; ordinal: "
+        "neighbours of the right class in target.order are less wrong than others",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     focal_gamma: NotNegative = Field(
@@ -155,7 +143,9 @@ class Balance(Section):
     """The correction of unequal class sizes: by weights in the loss, or by how often an image is drawn."""
 
     class_weights: Literal["auto", "balanced", "effective_number", "none"] | dict[str, Positive] = Field(
-        "auto", description="in the loss; or one weight for each class, of which only the ratios count"
+        "auto",
+        description="in the loss; or one weight for each class, of which only the ratios count; of multi_label "
+        "targets how much an image that shows the class weighs against one that does not",
     )
     sampler: Literal["none", "balanced", "effective_number"] = Field(
         "none", description="how often images are drawn, with replacement; none: each once an epoch"
@@ -320,6 +310,23 @@ class Recipe(Section):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError(f"phases are named {names}; expected every name once")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_fit_the_target(self) -> Self:
+        chosen = {
+            "loss.kind": self.loss.kind,
+            "select.metric": self.select.metric,
+            "balance.sampler": self.balance.sampler,
+        }
+        problem = refused_setting(self.target, chosen)
+        if self.target.is_multi_label and self.judge.positive:
+            problem = (
+                f"judge.positive is {self.judge.positive} and target.kind is multi_label; expected no positive class, "
+                "because each class has a threshold of its own"
+            )
+        if problem:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,15 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, WithJsonSchema
 
 Auto = Literal["auto"]
 Metric = Literal[
-    "auto", "accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss", "quadratic_kappa", "mean_absolute_error"
+    "auto",
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "auc",
+    "average_precision",
+    "log_loss",
+    "quadratic_kappa",
+    "mean_absolute_error",
 ]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fitwell.data.loader import ImageSource
-from fitwell.evaluation.intervals import find_units, resample
+from fitwell.evaluation.intervals import Units, find_units, resample
 from fitwell.evaluation.metrics import softmax
+from fitwell.evaluation.multi_label import sigmoid
+from fitwell.evaluation.multi_label_intervals import resample_label_sets
 from fitwell.model.activations import Activations
 from fitwell.model.compute import compute_of
 from fitwell.model.network import build_network, count_parameters
@@ -34,6 +36,7 @@ from fitwell.training.phase_data import RunData
 from fitwell.training.pictures import preprocessing_of
 from fitwell.training.plan import EXTRACTION_IMAGES, Extraction, plan_execution
 from fitwell.training.prepare import PreparedRun, resolve_for
+from fitwell.training.run_images import Labels, encode_labels, strata
 
 RACE_ROUNDS = 3
 
@@ -43,11 +46,11 @@ class Part:
     """The images of one split, in an order of which every start is a stratified sample.
 
     Attributes:
-        images: rows of the split. labels: (N,) int64.
+        images: rows of the split. labels: (N,) int64, or (N, C) bool of several classes an image.
     """
 
     images: pd.DataFrame
-    labels: NDArray[np.int64]
+    labels: Labels
 
     def first(self, count: int) -> Part:
         """Return the first `count` images; all where there are fewer."""
@@ -81,8 +84,8 @@ def ask(prepared: PreparedRun, asked: Recipe) -> Question:
     parts = {}
     for split in ("train", "val"):
         images = prepared.images[prepared.images["split"] == split]
-        labels = np.asarray([prepared.classes.index(label) for label in images["label"]], dtype=np.int64)
-        order = stratified_order(labels, asked.seed)
+        labels = encode_labels(images, prepared.classes, prepared.dataset.labelling)
+        order = stratified_order(strata(labels), asked.seed)
         parts[split] = Part(images.iloc[order], labels[order])
     return Question(
         root=prepared.dataset.root,
@@ -141,16 +144,15 @@ class BackboneProbe:
             num_classes=question.num_classes,
         )
         found = solve_heads(heads, balanced=question.balanced, metric=question.metric)
-        probs = softmax(found.heads.logits(heads.val_features)[0].T.numpy())  # of the best head
+        logits = found.heads.logits(heads.val_features)[0].T.numpy()  # of the best head
         groups = val.images["group"].to_numpy() if "group" in val.images else None
-        units = find_units(val.labels, groups)
-        drawn = resample(probs, val.labels, units, names=(question.metric,))
+        units = find_units(strata(val.labels), groups)
         return Judged(
             num_train=len(train.labels),
-            labels=val.labels,
+            labels=strata(val.labels),
             units=units,
             value=found.table[0]["val_value"],
-            resampled=drawn.metrics[question.metric],
+            resampled=_resampled(question.metric, logits, val.labels, units),
         )
 
     def _data(self, train: Part, val: Part) -> RunData:
@@ -166,6 +168,14 @@ class BackboneProbe:
             seed=self._recipe.seed,
             sha256s=tuple(part.images["sha256"]),
         )
+
+
+def _resampled(metric: str, logits: NDArray[np.float32], labels: Labels, units: Units) -> NDArray[np.float64]:
+    """Return the val metric in each resample, (B,)."""
+    if labels.ndim == 2:
+        drawn = resample_label_sets(sigmoid(logits), labels, logits > 0, units)
+        return drawn.metrics[metric]
+    return resample(softmax(logits), labels, units, names=(metric,)).metrics[metric]
 
 
 def _all(activations: Activations) -> Tensor:

@@ -25,7 +25,8 @@ class Judged:
     """What a linear probe on one backbone reached on one rung.
 
     Attributes:
-        num_train: images that it learnt from. labels: (M,) int64, of the val images that judged it.
+        num_train: images that it learnt from. labels: (M,) int64, of the val images that judged it; where they show
+            several classes, the rarest.
         value: the val metric, higher is better. resampled: (B,) the same in each resample of `units`.
     """
 

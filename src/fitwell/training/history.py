@@ -86,7 +86,8 @@ class _TensorBoard:
             record = event.record
             self._write(record["step"], {f"train/{name}": value for name, value in record["train"].items()})
             self._write(record["step"], {f"val/{name}": value for name, value in record["val"].items()})
-            self._write(record["step"], {f"val_recall/{name}": v for name, v in record["val_per_class"].items()})
+            for key, folder in (("val_per_class", "val_recall"), ("val_average_precision", "val_average_precision")):
+                self._write(record["step"], {f"{folder}/{name}": v for name, v in record.get(key, {}).items()})
 
     def close(self) -> None:
         if self._writer is not None:

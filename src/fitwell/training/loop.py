@@ -14,13 +14,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fitwell.errors import ResourceError, RunError
-from fitwell.evaluation.metrics import all_metrics, higher_is_better, recall_per_class, softmax
+from fitwell.evaluation.epoch_metrics import class_records, epoch_metrics
+from fitwell.evaluation.metrics import higher_is_better
 from fitwell.evaluation.predict import Batches, predict_logits
 from fitwell.model.compute import Compute
 from fitwell.model.engine import in_torch
@@ -29,7 +29,7 @@ from fitwell.model.network import Network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.schema import Recipe
 from fitwell.training.averaging import WeightAverage
-from fitwell.training.loss import Targets, batch_loss, targets_of
+from fitwell.training.loss import Targets, batch_loss, count_right, targets_of
 from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import EpochDone, Observer, StepDone, StopAsked, Validated, notify
 from fitwell.training.optimizer import clip_gradients, largest_rates, set_learning_rate
@@ -87,8 +87,9 @@ class PhaseWork:
     """All that stays the same while a phase trains.
 
     Args:
-        labels: (N,) int64 of the training images. weights: (N,) float32, class times image weight, mean 1.
-        val_labels: (M,) int64.
+        labels: (N,) int64 of the training images, or (N, C) bool of several classes an image. weights: float32 of the
+            same shape, class times image weight, mean 1.
+        val_labels: (M,) int64, or (M, C) bool.
         first_epoch: epochs that the phases before this one could take; it keeps their shuffles apart.
         keep_best: called when the run's best val number was just reached.
         average: of the weights, judged and kept in their place; None where the weights themselves are.
@@ -102,7 +103,7 @@ class PhaseWork:
     classes: tuple[str, ...]
     labels: Tensor
     weights: Tensor
-    val_labels: NDArray[np.int64]
+    val_labels: NDArray[Any]
     steps_per_epoch: int
     first_epoch: int
     keep_best: Callable[[], None]
@@ -229,7 +230,7 @@ def _backward_in_parts(
             loss = loss + weight_penalty(work.network.head, work.recipe.model.head.l2)
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
-        num_correct.append((logits.argmax(dim=1) == part.labels).sum())
+        num_correct.append(count_right(logits, part.labels))
     return sum(losses[1:], losses[0]), sum(num_correct[1:], num_correct[0])
 
 
@@ -261,8 +262,7 @@ def _validate(
 
     work.network.eval()
     logits = predict_logits(in_torch(work.data.module, work.compute), watched(), num_val)
-    probs = softmax(logits)
-    val = all_metrics(probs, work.val_labels, ordered=bool(work.recipe.target.order))
+    val = epoch_metrics(logits, work.val_labels, ordered=bool(work.recipe.target.order))
     return {
         "kind": "epoch",
         "phase": work.phase.name,
@@ -270,11 +270,11 @@ def _validate(
         "step": progress.step,
         "train": {
             "loss": float(progress.loss_sum) / progress.num_seen,
-            "accuracy": int(progress.num_correct) / progress.num_seen,
+            "exact_match" if work.labels.ndim == 2 else "accuracy": int(progress.num_correct) / progress.num_seen,
         },
         "val": val,
         "best": judge_epoch(val[work.recipe.select.metric], work, progress),
-        "val_per_class": dict(zip(work.classes, recall_per_class(probs, work.val_labels), strict=True)),
+        **class_records(logits, work.val_labels, work.classes),
         "learning_rate": largest_rates(optimizer),
     }
 

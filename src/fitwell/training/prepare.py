@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from fitwell.model.own_statistics import num_norms_of, require_norms
 from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.read import write_recipe
-from fitwell.recipe.resolve import BackboneFacts, DataFacts, plan_crop, plan_split, resolve_recipe
+from fitwell.recipe.resolve import BackboneFacts, DataFacts, plan_crop, plan_labelling, plan_split, resolve_recipe
 from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder, create_run_folder, describe_environment, now
 from fitwell.training.memory import MemoryPlan, plan_memory
@@ -38,7 +37,8 @@ class PreparedRun:
 
     Args:
         images: the usable rows of the dataset with splits and hashes.
-        classes: every label of `images` once, as `target.order` has them, else sorted, `judge.positive` last.
+        classes: every class of `images` once, as `target.order` or `target.columns` has them, else sorted,
+            `judge.positive` last.
         recipe: resolved, but for what is measured on the machine.
         class_weights: of each class in the loss.
         memory: what the run is expected to take.
@@ -55,13 +55,16 @@ class PreparedRun:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of images per class in every split."""
-        pairs = Counter(zip(self.images["split"], self.images["label"], strict=True))
-        return {split: {label: pairs[split, label] for label in self.classes} for split in SPLITS}
+        labels = {split: self.images["label"][self.images["split"] == split] for split in SPLITS}
+        return {split: self.dataset.labelling.count(labels[split], self.classes) for split in SPLITS}
+
+    def num_images(self, split: str) -> int:
+        """Return the number of images in `split`."""
+        return int((self.images["split"] == split).sum())
 
     def steps_per_epoch(self) -> int:
         """Return the optimizer steps of an epoch."""
-        num_train = int((self.images["split"] == "train").sum())
-        batches = epoch_batches(num_train, int(self.recipe.execution.batch_size), seed=0, epoch=0)
+        batches = epoch_batches(self.num_images("train"), int(self.recipe.execution.batch_size), seed=0, epoch=0)
         return len(batches[: self.recipe.limits.steps_per_epoch])
 
 
@@ -79,6 +82,8 @@ def prepare_run(
         RecipeError: when the backbone does not exist, or cannot be frozen or fed as asked.
         ResourceError: when the run would take more memory than `limits.memory`.
     """
+    if dataset.labelling != plan_labelling(recipe):
+        raise ValueError(f"the images were read as {dataset.labelling}; expected what the recipe's target says.")
     inspection = inspect_dataset(dataset, look or look_at(dataset), plan_crop(recipe), plan_split(recipe))
     if stop_at_errors:
         refuse_errors(inspection.findings, dataset.source)
@@ -153,7 +158,8 @@ def _require_image_sizes(network: Network, recipe: Recipe) -> None:
 
 def resolve_for(images: pd.DataFrame, recipe: Recipe) -> Recipe:
     """Return the recipe with every `auto` that training `images` decide replaced."""
-    counts = {str(label): int(count) for label, count in images["label"].value_counts(sort=False).items()}
+    labelling = plan_labelling(recipe)
+    counts = labelling.count(images["label"], labelling.classes(images["label"]))
     data = DataFacts(num_train=len(images), class_counts=counts)
     return resolve_recipe(recipe, data, BackboneFacts(input_size_of, num_stages_of, num_norms_of))
 
@@ -188,9 +194,10 @@ def _describe_data(prepared: PreparedRun) -> dict[str, Any]:
     return {
         "source": dataset.source,
         "root": str(dataset.root.resolve()),
+        "target": prepared.recipe.target.kind,
         "classes": list(prepared.classes),
         "num_images": len(images),
-        "class_counts": {label: int((images["label"] == label).sum()) for label in prepared.classes},
+        "class_counts": dataset.labelling.count(images["label"], prepared.classes),
         "num_groups": int(images["group"].nunique()) if "group" in images else None,
         "fingerprint": data_fingerprint(images),
     }

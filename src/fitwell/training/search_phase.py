@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fitwell.evaluation.metrics import all_metrics, recall_per_class, softmax
+from fitwell.evaluation.epoch_metrics import class_records, epoch_metrics, train_metrics
 from fitwell.model.head import output_layer
 from fitwell.training.head_search import NUM_AVERAGED, default_settings, search_heads
 from fitwell.training.head_stack import HeadData
@@ -89,17 +89,14 @@ def _in_order(batches: Iterator[tuple[Tensor, NDArray[np.int64]]], num_images: i
 
 def _record(work: PhaseWork, progress: Progress, data: HeadData, weight: Tensor, bias: Tensor) -> dict[str, Any]:
     """Return the epoch record of a head."""
-    train, val = (
-        softmax((features @ weight.T + bias).numpy()) for features in (data.train_views[0], data.val_features)
-    )
-    on_train = all_metrics(train, work.labels.numpy())
+    train, val = ((features @ weight.T + bias).numpy() for features in (data.train_views[0], data.val_features))
     return {
         "kind": "epoch",
         "phase": work.phase.name,
         "epoch": progress.epoch + 1,
         "step": progress.step,
-        "train": {"loss": on_train["log_loss"], "accuracy": on_train["accuracy"]},
-        "val": all_metrics(val, work.val_labels, ordered=bool(work.recipe.target.order)),
-        "val_per_class": dict(zip(work.classes, recall_per_class(val, work.val_labels), strict=True)),
+        "train": train_metrics(train, work.labels.numpy()),
+        "val": epoch_metrics(val, work.val_labels, ordered=bool(work.recipe.target.order)),
+        **class_records(val, work.val_labels, work.classes),
         "learning_rate": {},
     }

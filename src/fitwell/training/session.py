@@ -213,7 +213,7 @@ class _Session:
 
     def _begin_with_prior(self) -> None:
         if self.recipe.model.head.bias == "prior":
-            set_prior(self.network.head, torch.from_numpy(self._images.class_shares()))
+            set_prior(self.network.head, torch.from_numpy(self._images.prior_logits()))
 
     def _adapt_statistics(self) -> None:
         source = replace(self._data.train, augmentation=None)

@@ -12,6 +12,7 @@ from typing import Any
 from fitwell.errors import UsageError
 from fitwell.evaluation.intervals import BOOTSTRAPPED
 from fitwell.evaluation.metrics import higher_is_better
+from fitwell.evaluation.multi_label_intervals import BOOTSTRAPPED as OF_SEVERAL
 from fitwell.model.backbones import published_backbones
 from fitwell.model.weights import weights_at_hand
 from fitwell.recipe.resolve import WHEELS
@@ -114,7 +115,7 @@ def _row(standing: Standing, winner: str, probe: BackboneProbe) -> dict[str, Any
 
 
 def _require_interval(metric: str) -> None:
-    if metric not in BOOTSTRAPPED or not higher_is_better(metric):
+    if metric not in (*BOOTSTRAPPED, *OF_SEVERAL) or not higher_is_better(metric):
         raise UsageError(
             found=f"select.metric is {metric}, by which backbones are not ranked.",
             expected="one with an interval, and more of it better: "
