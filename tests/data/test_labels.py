@@ -61,8 +61,9 @@ def test_a_label_is_its_names_sorted_and_joined():
         assert set(SEVERAL.names(join_names(names))) == names
 
 
-def test_labels_whose_parts_are_labels_too_look_like_several_classes():
+def test_labels_with_a_later_part_that_is_a_label_too_look_like_several_classes():
     assert find_joined(["cat", "dog", "cat|dog"]) == ["cat|dog"]
+    assert find_joined(["mono", "poly", "defective|mono", "defective|poly"]) == ["defective|mono", "defective|poly"]
 
 
 def test_labels_whose_parts_change_their_places_look_like_several_classes():

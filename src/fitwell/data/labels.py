@@ -71,19 +71,15 @@ def join_names(names: Iterable[str]) -> str:
 
 
 def find_joined(labels: Iterable[str]) -> list[str]:
-    """Return the labels that look like several classes in one, sorted.
+    """Return the labels that look like several classes in one, sorted: a part of theirs stands in several places.
 
-    Names that hold a | on purpose, as `animal|cat` does, have their parts in fixed places. So a label counts when all
-    of its parts are labels too, or when one of them stands in another place in another label.
+    Names that hold a | on purpose, as `animal|cat` does, have each part in one place; a name alone is in the first.
     """
-    different = set(labels)
-    parts = {label: [part.strip() for part in label.split(SEPARATOR)] for label in different if SEPARATOR in label}
+    parts = {label: [part.strip() for part in label.split(SEPARATOR)] for label in set(labels)}
     places: dict[str, set[int]] = {}
     for names in parts.values():
         for place, name in enumerate(names):
             places.setdefault(name, set()).add(place)
     return sorted(
-        label
-        for label, names in parts.items()
-        if all(name in different for name in names) or any(len(places[name]) > 1 for name in names)
+        label for label, names in parts.items() if len(names) > 1 and any(len(places[name]) > 1 for name in names)
     )

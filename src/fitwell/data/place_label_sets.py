@@ -84,9 +84,7 @@ def _uneven(filled: Counts, targets: Counts, *, num_classes: int) -> Counts:
     What is beside the classes counts together as one of them.
     """
     uneven = (filled - targets) ** 2 / targets
-    others = uneven[..., num_classes:-1]
-    cost: Counts = (
-        uneven[..., :num_classes].sum(axis=-1) + uneven[..., -1] + others.sum(axis=-1) / max(1, others.shape[-1])
-    )
+    classes, others, size = np.split(uneven, [num_classes, uneven.shape[-1] - 1], axis=-1)
     missing = (filled[..., :num_classes] < 0.5).sum(axis=-1)
+    cost = classes.sum(axis=-1) + others.sum(axis=-1) / max(1, others.shape[-1]) + size[..., 0]
     return np.asarray(cost + MISSING_CLASS * missing)

@@ -18,7 +18,8 @@ def collect_results(run: RunFolder) -> dict[str, Any]:
     """Return the results of `run`.
 
     Returns:
-        backbone, recipe_hash, classes; class_weights: of each class in the loss, mean 1 over the training images;
+        backbone, recipe_hash, classes; class_weights: of each class in the loss, mean 1 over the training images, or
+        of several classes an image how much one that shows the class counts against one that does not;
         epochs: how many of each phase; best: the epoch that was kept; seconds: of training and val;
         evaluations: of each split its n, and of each metric value and interval.
     """

@@ -152,7 +152,8 @@ class _Contest:
         labels, weights = (
             torch.cat([each] * num_views) for each in (data.train_labels, loss_weights(data, balanced))
         )  # (K * N,) or (K * N, C)
-        of_rows = weights if weights.ndim == 1 else torch.cat([data.image_weights.float()] * num_views)
+        of_images = data.image_weights.float()
+        of_rows = weights if weights.ndim == 1 else torch.cat([of_images / of_images.mean()] * num_views)
         rows, num_classes = principal_rows(torch.cat(list(data.train_views)), of_rows), data.num_classes
         # Views are no new images: the more rows, the more alpha and the less cost keep the same head.
         if labels.ndim == 1 or not balanced:
