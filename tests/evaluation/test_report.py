@@ -133,7 +133,7 @@ def test_the_page_says_the_verdict_first_and_then_what_it_rests_on(tmp_path):
     places = [page.text.find(text) for text in order]
     assert -1 not in places, order[places.index(-1)]
     assert places == sorted(places)
-    assert page.tags.count("svg") == 4 + 5  # tiles, then curves, learning rate, confusion, ROC, reliability
+    assert page.tags.count("svg") == 4 + 6  # tiles; curves, learning rate, confusion, ROC, reliability, risk
     assert "head: 3 epochs; 9 s of computing." in page.text
     assert "Groups 5 5 5" in page.text
 
@@ -272,7 +272,7 @@ def test_more_than_two_classes_are_headed_by_balanced_accuracy_and_have_no_roc(t
     assert "guessing would reach 33.3." in page.text
     assert "AUC, against the rest" in page.text
     assert "Every image counts as independent: no groups were given." in page.text
-    assert page.tags.count("svg") == 4 + 4
+    assert page.tags.count("svg") == 4 + 5
 
 
 def test_the_page_says_what_the_threshold_of_val_promised_and_what_it_keeps_on_test(tmp_path):
@@ -312,6 +312,31 @@ def test_calibration_stands_beside_that_of_a_perfect_model(tmp_path):
     assert shown in text
     assert f"{tempered['value']:.3f} {tempered['perfect']['mean']:.3f} " in text
     assert f"Temperature {calibration['temperature']['value']:.3g}, fitted on 30 val images" in text
+
+
+def test_what_abstaining_is_worth_and_sets_stand_on_the_page(tmp_path):
+    images = make_split(num_images=600)
+    run = make_run(tmp_path, images=images)
+    judge(run, "val", images=images, gain=4)
+    found = judge(run, images=images, gain=4)
+    write_report(run)
+    text = Page(run.report_html).text
+    kept, sets = found["selective"]["thresholds"][2], found["conformal"]["variants"][0]
+    assert "If it may leave the hardest images to somebody else" in text
+    assert f"10 % {kept['threshold']:.3f} {kept['coverage']:.0%}" in text
+    assert "1 % val has too few images, or too many errors, to promise it" in text
+    assert f"LAC {format_number(sets['coverage']['value'])}" in text
+    assert "images of a group are alike: for a new group the promise holds roughly" in text
+
+
+def test_before_val_is_judged_no_confidence_is_chosen(tmp_path):
+    run = make_run(tmp_path)
+    judge(run)
+    write_report(run)
+    text = Page(run.report_html).text
+    assert "Of the surest 90 % of the images" in text
+    assert "At most wrong" not in text
+    assert "Sets that hold the right class" not in text
 
 
 def test_without_val_there_is_no_temperature_yet(tmp_path):

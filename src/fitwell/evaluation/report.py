@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fitwell.evaluation.charts import (
     learning_curves,
     learning_rate_curve,
     reliability_chart,
+    risk_coverage_chart,
     roc_chart,
     spell,
 )
@@ -53,6 +55,11 @@ FURTHER = {
     "matthews_correlation": "correlation of answers and classes: 0 is chance, 1 perfect",
     "cohen_kappa": "agreement beyond chance: 0 is chance, 1 perfect",
     "brier_score": "mean squared error of the probabilities; less is better",
+}
+SETS = {
+    "lac": "the smallest sets; some may be empty",
+    "aps": "larger where the picture is hard",
+    "raps": "as aps, without the long tail of sets",
 }
 CALIBRATION_ERRORS = ("ece", "ece_equal_mass", "smooth_ece")
 SHARES_AT_THRESHOLD = ("sensitivity", "specificity", "precision", "negative_predictive_value")
@@ -144,6 +151,7 @@ def render(content: dict[str, Any]) -> str:
         explanations=tiles,
         further={name: words for name, words in FURTHER.items() if name not in tiles},
         calibration_errors=CALIBRATION_ERRORS,
+        set_methods=SETS,
         shares_at_threshold=SHARES_AT_THRESHOLD,
         shares=(*METRICS, "average_precision", *NAMING_METRICS),
         several=several,
@@ -316,40 +324,46 @@ def _charts(content: dict[str, Any]) -> dict[str, Any]:
     """Return the pictures by name, ready to stand in the page; a picture without data is None."""
     from markupsafe import Markup
 
-    def picture(name: str, description: str, draw: Callable[[], str] | None) -> Markup | None:
-        # Safe: matplotlib escapes every text it draws, and `inline` escapes the description.
-        return Markup(inline(draw(), name, description)) if draw else None  # noqa: S704
-
-    epochs, rates, training = content["epochs"], content["rates"], content["training"]
-    judged = content["evaluations"].get(content["headline"])
-    roc = judged and judged.get("roc")
-    calibrated = (lambda: reliability_chart(judged["calibration"])) if judged and "calibration" in judged else None
+    # Safe: matplotlib escapes every text it draws, and `inline` escapes the description.
     return {
-        "curves": picture(
-            "curves",
+        name: Markup(inline(draw(), name, description)) if draw else None  # noqa: S704
+        for name, (description, draw) in _drawings(content).items()
+    }
+
+
+def _drawings(content: dict[str, Any]) -> dict[str, tuple[str, Callable[[], str] | None]]:
+    """Return by name what a picture shows, and what draws it; None without data."""
+    epochs, rates, training = content["epochs"], content["rates"], content["training"]
+    judged = content["evaluations"].get(content["headline"]) or {}
+    roc = judged.get("roc")
+    return {
+        "curves": (
             "Loss and validation metric per epoch",
-            (lambda: learning_curves(epochs, metric=training["metric"], best_step=training["best_step"]))
+            partial(learning_curves, epochs, metric=training["metric"], best_step=training["best_step"])
             if epochs
             else None,
         ),
-        "rates": picture("rates", "Learning rate per step", (lambda: learning_rate_curve(rates)) if rates else None),
-        "confusion": picture(
-            "confusion",
+        "rates": ("Learning rate per step", partial(learning_rate_curve, rates) if rates else None),
+        "confusion": (
             "Confusion matrix: actual classes in rows, predicted classes in columns",
-            (lambda: confusion_chart(np.array(judged["confusion"]), judged["classes"]))
-            if judged and "confusion" in judged
+            partial(confusion_chart, np.array(judged["confusion"]), judged["classes"])
+            if "confusion" in judged
             else None,
         ),
-        "roc": picture(
-            "roc",
+        "roc": (
             "ROC curve",
-            (
-                lambda: roc_chart(
-                    np.array(roc["points"]), positive=roc["positive"], area=judged["metrics"]["auc"]["value"]
-                )
+            partial(
+                roc_chart, np.array(roc["points"]), positive=roc["positive"], area=judged["metrics"]["auc"]["value"]
             )
-            if judged and roc
+            if roc
             else None,
         ),
-        "reliability": picture("reliability", "Share that is right by confidence", calibrated),
+        "reliability": (
+            "Share that is right by confidence",
+            partial(reliability_chart, judged["calibration"]) if "calibration" in judged else None,
+        ),
+        "risk_coverage": (
+            "Errors among the surest images by their share",
+            partial(risk_coverage_chart, judged["selective"]) if "selective" in judged else None,
+        ),
     }
