@@ -11,6 +11,9 @@ import fitwell
 from fitwell import classifier as main_job
 from fitwell.cli.app import run as run_command
 from fitwell.errors import DataError, RunError, UsageError
+from fitwell.files import read_json
+from fitwell.recipe.goals import Targets
+from fitwell.recipe.read import write_recipe
 from pictures import write_pictures
 
 SETTINGS = {
@@ -120,6 +123,40 @@ def test_every_opening_of_test_is_logged_and_of_val_is_not(own_copy):
 def test_the_training_images_are_not_judged(fitted):
     with pytest.raises(UsageError, match=r"(?s)split 'train'.*val or test"):
         fitted.evaluate("train")
+
+
+EASY = {"metrics": {"accuracy": 0.3}, "every_class": 0.1, "latency_milliseconds": 60_000, "weights_size": "1GB"}
+HARD = EASY | {"metrics": {"auc": 0.999}}
+
+
+def with_targets(classifier, targets):
+    recipe = main_job.recipe_of(classifier.run).model_copy(update={"targets": Targets.model_validate(targets)})
+    write_recipe(classifier.run.recipe, recipe)
+    return classifier
+
+
+def test_test_images_are_held_to_the_targets_of_the_recipe_and_val_images_are_not(own_copy):
+    judged = with_targets(own_copy, HARD).evaluate("test")
+    assert read_json(own_copy.run.evaluation("test") / "metrics.json")["targets"] == judged["targets"]
+    verdicts = {row["target"]: row["verdict"] for row in judged["targets"]}
+    assert verdicts["latency_milliseconds"] == verdicts["weights_size"] == "met"
+    assert verdicts["auc"] == "not decidable"
+    assert "Does it reach its targets?" in own_copy.run.report_html.read_text()
+    assert "targets" not in own_copy.evaluate("val")
+
+
+def test_a_gate_exits_with_4_unless_every_target_is_met(own_copy, capsys):
+    command = ["evaluate", str(with_targets(own_copy, HARD).run.path), "--gate"]
+    assert run_command(command) == 4
+    assert "target auc >= 0.999: not decidable" in capsys.readouterr().out
+    with_targets(own_copy, EASY)
+    assert run_command(command) == 0
+    assert run_command(["resume", *command[1:]]) == 0
+
+
+def test_a_gate_without_targets_is_refused(own_copy, capsys):
+    assert run_command(["evaluate", str(own_copy.run.path), "--gate"]) == 2
+    assert "no target that these images were held to" in capsys.readouterr().err
 
 
 def test_other_images_are_judged_under_their_own_name(own_copy, tmp_path):

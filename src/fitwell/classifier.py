@@ -331,9 +331,25 @@ def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[
             counts = run.read()["split"]["counts"]["train"]
             majority, ordered = max(counts, key=counts.get), model.ordered
             metrics = write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=ordered)
+        metrics = _hold_to_targets(run, name, metrics, model)
         write_report(run)
         write_results(run)
     return metrics
+
+
+def _hold_to_targets(run: RunFolder, name: str, metrics: dict[str, Any], model: TrainedModel) -> dict[str, Any]:
+    """Return the metrics with what became of each target of the recipe; val chose, and can meet none."""
+    from fitwell.evaluation.verdicts import Footprint, judge_targets
+    from fitwell.files import write_json
+
+    targets = recipe_of(run).targets
+    if targets.is_empty() or name == "val":
+        return metrics
+    latencies = model.latencies() if targets.latency_milliseconds is not None else []
+    rows = judge_targets(targets, metrics, Footprint(latencies, run.best_weights.stat().st_size))
+    judged = {**metrics, "targets": rows}
+    write_json(run.evaluation(name) / "metrics.json", judged)
+    return judged
 
 
 def recipe_of(run: RunFolder) -> Recipe:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fitwell.cli.output import print_json, print_verdict
+from fitwell.cli.output import gate_code, print_json, print_verdict
 from fitwell.errors import UsageError
 
 
@@ -19,8 +19,9 @@ def evaluate(
     split: str = "test",
     image_root: Path | None = None,
     on_data_error: str = "stop",
+    gate: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
+) -> int:
     """Judge a finished run on its own images, or on other labelled images.
 
     Args:
@@ -29,6 +30,7 @@ def evaluate(
         split: val or test, of the run's own images. Every opening of test is logged.
         image_root: folder that the table's paths are relative to.
         on_data_error: stop, or warn: leave out other images that cannot be used.
+        gate: exit with 4 unless every target of the recipe is met.
         json: print the result as JSON.
     """
     from fitwell import classifier
@@ -47,6 +49,7 @@ def evaluate(
         print_json({"run": str(folder.path), **metrics})
     else:
         print_verdict(metrics, folder.path)
+    return gate_code(metrics) if gate else 0
 
 
 def predict(run: Path, /, *images: Path, json: Annotated[bool, Parameter(negative="")] = False) -> None:

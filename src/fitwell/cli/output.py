@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fitwell.errors import DataError, FitwellError
+from fitwell.errors import DataError, FitwellError, UsageError
 from fitwell.files import SCHEMA_VERSION, to_json
 
 if TYPE_CHECKING:
     from fitwell.data.finding import Finding
     from fitwell.recipe.phase import Phase
 
+GATE_NOT_MET = 4
 BARS = "▁▂▃▄▅▆▇█"
 METRICS = (
     *("quadratic_kappa", "mean_absolute_error", "auc", "average_precision", "balanced_accuracy", "accuracy"),
@@ -89,8 +90,28 @@ def print_verdict(metrics: dict[str, Any], run: Path) -> None:
             print(f"  {name.replace('_', ' '):<18} {_with_interval(entry)}")
     _print_thresholds(metrics)
     _print_baseline(metrics["baseline"])
+    for row in metrics.get("targets", ()):
+        bound = f"{'>=' if row['at_least'] else '<='} {row['bound']:g}"
+        print(f"  target {row['target'].replace('_', ' ')} {bound}: {row['verdict']}, {_with_interval(row)}")
     print(f"run: {run}")
     print(f"report: {run / 'report.html'}")
+
+
+def gate_code(metrics: dict[str, Any]) -> int:
+    """Return the exit code of `--gate`: 0 when every target of the recipe is met, else 4.
+
+    Raises:
+        UsageError: when the recipe has none.
+    """
+    from fitwell.evaluation.verdicts import all_met
+
+    if "targets" not in metrics:
+        raise UsageError(
+            found="--gate, and no target that these images were held to.",
+            expected="a run whose recipe has targets, judged on other images than val.",
+            fix="train with targets, such as --targets.every_class 0.8 or targets: {metrics: {accuracy: 0.85}}.",
+        )
+    return 0 if all_met(metrics["targets"]) else GATE_NOT_MET
 
 
 def _print_thresholds(metrics: dict[str, Any]) -> None:

@@ -7,11 +7,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from fitwell.cli.output import print_candidates, print_json, print_learning_rates, print_verdict, print_warnings
+from fitwell.cli.output import (
+    gate_code,
+    print_candidates,
+    print_json,
+    print_learning_rates,
+    print_verdict,
+    print_warnings,
+)
 from fitwell.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,20 +100,28 @@ def train(
     finish(run, json=json)
 
 
-def resume(run: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+def resume(
+    run: Path,
+    /,
+    *,
+    gate: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
     """Go on with a run from its last checkpoint; a finished run is only shown.
 
     Args:
         run: the run folder.
+        gate: exit with 4 unless every target of the recipe is met on test.
         json: print the result as JSON.
     """
     from fitwell.run_folder import open_run_folder
 
-    finish(open_run_folder(run), json=json)
+    metrics = finish(open_run_folder(run), json=json)
+    return gate_code(metrics) if gate else 0
 
 
-def finish(run: RunFolder, *, json: bool) -> None:
-    """Train `run` to its end and print the verdict."""
+def finish(run: RunFolder, *, json: bool) -> dict[str, Any]:
+    """Train `run` to its end, print the verdict and return the metrics on test."""
     from fitwell import classifier
 
     metrics = classifier.train(run)
@@ -114,6 +129,7 @@ def finish(run: RunFolder, *, json: bool) -> None:
         print_json({"run": str(run.path), "test": metrics})
     else:
         print_verdict(metrics, run.path)
+    return metrics
 
 
 def parse_settings(tokens: Sequence[str], *, known: Sequence[str]) -> dict[str, object]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
@@ -25,6 +28,7 @@ from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder
 
 BATCH = 32
+NUM_TIMED = 51  # single pictures: an interval of the median leaves out 18 at either end
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,17 @@ class TrainedModel:
         source = ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
         batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
         return predict_logits(self.extract, load_batches(source, batches, epoch=0, workers=self.workers), len(paths))
+
+    def latencies(self, count: int = NUM_TIMED) -> list[float]:
+        """Return the milliseconds that each of `count` single pictures takes, one after another, once decoded."""
+        picture = torch.zeros(1, 3, self.preprocessing.size, self.preprocessing.size)
+        for _ in range(3):  # the first ones set up what the others find
+            self.extract(picture)
+        times = [time.perf_counter()]
+        for _ in range(count):
+            self.extract(picture)
+            times.append(time.perf_counter())
+        return [1000 * (end - start) for start, end in pairwise(times)]
 
 
 def load_trained(run: RunFolder) -> TrainedModel:

@@ -8,7 +8,7 @@ from typing import Any
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.schema import Recipe
 
-UNSAID = {"version", "description", "resolved"}  # decide nothing about a training
+UNSAID = {"version", "description", "resolved", "targets"}  # decide nothing about a training
 
 Settings = dict[str, Any]
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fitwell.recipe.goals import Targets
 from fitwell.recipe.judge import Judge
 from fitwell.recipe.phase import Phase, Stages
 from fitwell.recipe.section import Auto, Count, Dropout, Fraction, Metric, NotNegative, Positive, Section, Size
@@ -300,6 +301,7 @@ class Recipe(Section):
     select: Select = Select()
     predict: Predict = Predict()
     judge: Judge = Judge()
+    targets: Targets = Targets()
     execution: Execution = Execution()
     limits: Limits = Limits()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
