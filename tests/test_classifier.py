@@ -178,6 +178,26 @@ def test_images_of_an_unknown_class_are_refused(own_copy, tmp_path):
         main_job.evaluate_dataset(own_copy.run, index_dataset(other), "other")
 
 
+def test_classes_that_are_called_otherwise_are_renamed_as_the_refusal_suggests(own_copy, tmp_path, capsys):
+    other = write_pictures(tmp_path / "other", per_class=2)
+    (other / "red").rename(other / "Reds")
+    (other / "blue").rename(other / "azure sky")
+    command = ["evaluate", str(own_copy.run.path), str(other)]
+    assert run_command(command) == 3
+    assert "--rename Reds=red --rename 'azure sky=CLASS'" in capsys.readouterr().err
+    assert run_command([*command, "--rename", "Reds=red", "--rename", "azure sky=blue", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["class_counts"] == {"blue": 2, "green": 2, "red": 2}
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"), [("purple=red", "has no class purple"), ("red", "Expected: THEIRS=OURS")]
+)
+def test_a_rename_that_cannot_be_done_is_refused(rename, message, own_copy, tmp_path, capsys):
+    other = write_pictures(tmp_path / "other", per_class=2)
+    assert run_command(["evaluate", str(own_copy.run.path), str(other), "--rename", rename]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_other_images_that_cannot_be_used_stop_the_evaluation_or_are_left_out(own_copy, tmp_path, capsys):
     other = write_pictures(tmp_path / "other", per_class=3)
     (other / "red" / "01.png").write_bytes(b"")

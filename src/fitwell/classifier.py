@@ -281,22 +281,35 @@ def evaluate(run: RunFolder, split: str) -> dict[str, Any]:
     return _judge(run, split, images[images["split"] == split], Path(run.read()["data"]["root"]))
 
 
-def evaluate_dataset(run: RunFolder, dataset: Dataset, name: str, on_data_error: str = "stop") -> dict[str, Any]:
+def evaluate_dataset(
+    run: RunFolder,
+    dataset: Dataset,
+    name: str,
+    on_data_error: str = "stop",
+    *,
+    renames: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Judge `run` on images of another folder or table; the result goes to evaluation/<name>/.
 
+    Args:
+        renames: what classes of these images are called in the run.
+
     Raises:
+        UsageError: when `renames` names a class that these images do not have.
         DataError: when images cannot be used, or have a class that the run does not know.
     """
     from fitwell.data.check.measure import scan_images
     from fitwell.data.finding import refuse_errors
+    from fitwell.data.index import rename_classes, suggest_renames
 
+    dataset = rename_classes(dataset, renames or {})
     known = run.read()["data"]["classes"]
     unknown = sorted(set(dataset.classes) - set(known))
     if unknown:
         raise DataError(
             found=f"{dataset.source} has {len(unknown)} classes that the run does not know: {unknown[:10]}.",
             expected=f"only classes of the run: {known}.",
-            fix="rename the labels, or train a run that knows these classes.",
+            fix=f"say what they are called in the run: {suggest_renames(unknown, known)}; or train one on them.",
         )
     scan = scan_images(dataset, threads=os.cpu_count() or 1)
     if stops_at_errors(on_data_error):

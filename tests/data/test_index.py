@@ -6,7 +6,7 @@ from PIL import Image
 
 from fitwell.data.check.measure import scan_images
 from fitwell.data.finding import Case, refuse_errors
-from fitwell.data.index import index_dataset
+from fitwell.data.index import index_dataset, rename_classes
 from fitwell.data.labels import Labelling
 from fitwell.errors import DataError, UsageError
 
@@ -183,3 +183,24 @@ def test_class_folders_show_one_class_each_also_where_several_are_allowed(tmp_pa
 def test_names_that_are_alike_are_found_among_several_classes(tmp_path):
     dataset = index_dataset(table_of(tmp_path, "dog|Cat", "cat"), labelling=SEVERAL)
     assert cases(dataset) == {"DATA216": [Case("cat", other="Cat")]}
+
+
+def test_renamed_classes_may_join_and_keep_their_images(tmp_path):
+    put(tmp_path, "blue/1.png", "blue/2.png", "green/1.png", "green/2.png", "red/1.png", "red/2.png")
+    dataset = index_dataset(tmp_path)
+    renamed = rename_classes(dataset, {"red": "warm", "green": "warm"})
+    assert renamed.classes == ("blue", "warm")
+    assert renamed.images["label"].value_counts().to_dict() == {"warm": 4, "blue": 2}
+    assert renamed.images["path"].tolist() == dataset.images["path"].tolist()
+
+
+def test_in_several_classes_an_image_each_is_renamed(tmp_path):
+    from fitwell.data.index import rename_classes
+
+    (tmp_path / "labels.csv").write_text("path,label\n1.png,cat|dog\n2.png,\n3.png,dog\n")
+    for number in (1, 2, 3):
+        (tmp_path / f"{number}.png").write_bytes(b"x")
+    dataset = index_dataset(tmp_path / "labels.csv", labelling=Labelling(several=True))
+    renamed = rename_classes(dataset, {"cat": "zebra"})
+    assert renamed.images["label"].tolist() == ["dog|zebra", "", "dog"]
+    assert renamed.classes == ("dog", "zebra")

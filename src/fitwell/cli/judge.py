@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ def evaluate(
     split: str = "test",
     image_root: Path | None = None,
     on_data_error: str = "stop",
+    rename: tuple[str, ...] = (),
     gate: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -30,6 +32,7 @@ def evaluate(
         split: val or test, of the run's own images. Every opening of test is logged.
         image_root: folder that the table's paths are relative to.
         on_data_error: stop, or warn: leave out other images that cannot be used.
+        rename: what a class of other images is called in the run, as THEIRS=OURS; can be given several times.
         gate: exit with 4 unless every target of the recipe is met.
         json: print the result as JSON.
     """
@@ -44,12 +47,24 @@ def evaluate(
         if name in ("train", "val", "test"):
             name = f"other-{name}"
         dataset = classifier.read_dataset(data, image_root, recipe=classifier.recipe_of(folder))
-        metrics = classifier.evaluate_dataset(folder, dataset, name, on_data_error)
+        metrics = classifier.evaluate_dataset(folder, dataset, name, on_data_error, renames=_pairs(rename))
     if json:
         print_json({"run": str(folder.path), **metrics})
     else:
         print_verdict(metrics, folder.path)
     return gate_code(metrics) if gate else 0
+
+
+def _pairs(renames: Sequence[str]) -> dict[str, str]:
+    pairs = [rename.partition("=") for rename in renames]
+    for theirs, equals, ours in pairs:
+        if not (theirs and equals and ours):
+            raise UsageError(
+                found=f"--rename {theirs}{equals}{ours}.",
+                expected="THEIRS=OURS.",
+                fix="write for example --rename cats=cat.",
+            )
+    return {theirs: ours for theirs, _, ours in pairs}
 
 
 def predict(run: Path, /, *images: Path, json: Annotated[bool, Parameter(negative="")] = False) -> None:

@@ -6,9 +6,11 @@ the image is left out. Never reaches torch.
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +91,35 @@ def index_dataset(source: Path, image_root: Path | None = None, labelling: Label
     return Dataset(
         root=root, images=images, classes=classes, source=str(source), findings=findings, labelling=labelling
     )
+
+
+def rename_classes(dataset: Dataset, renames: Mapping[str, str]) -> Dataset:
+    """Return the same images, the classes that `renames` names under their other name.
+
+    Raises:
+        UsageError: when there is no such class.
+    """
+    missing = sorted(set(renames) - set(dataset.classes))
+    if missing:
+        raise UsageError(
+            found=f"--rename {missing[0]}={renames[missing[0]]}, and {dataset.source} has no class {missing[0]}.",
+            expected=f"one of its classes: {name_first(dataset.classes)}.",
+            fix="correct the name before the equals sign.",
+        )
+    before = dataset.labelling
+    labelling = replace(before, columns=tuple(renames.get(name, name) for name in before.columns))
+    shown = (before.names(label) for label in dataset.images["label"])
+    labels = [join_names({renames.get(name, name) for name in names}) for names in shown]
+    images = dataset.images.assign(label=labels)
+    return replace(dataset, images=images, classes=labelling.classes(labels), labelling=labelling)
+
+
+def suggest_renames(unknown: Sequence[str], known: Sequence[str]) -> str:
+    """Return the options that would rename the classes, each to the nearest known name, or to be filled in."""
+    folded = {name.casefold(): name for name in known}
+    nearest = {name: difflib.get_close_matches(name.casefold(), folded, n=1) for name in unknown}
+    pairs = (f"{name}={folded[found[0]] if found else 'CLASS'}" for name, found in nearest.items())
+    return " ".join(f"--rename {shlex.quote(pair)}" for pair in pairs)
 
 
 def _require_known(labels: Sequence[str], labelling: Labelling, source: Path) -> None:
