@@ -35,9 +35,10 @@ SETTINGS = {
     "augment.flip": "dihedral",
     "augment.views": "8",
     "balance.class_weights": "none",
-    "select.metric": "accuracy",
+    "select.metric": "log_loss",
     "predict.average_over": "dihedral",
-    "phases.fine-tune.epochs": "8",
+    "phases.fine-tune.epochs": "12",
+    "phases.fine-tune.learning_rate": "1.5e-3",
 }
 
 

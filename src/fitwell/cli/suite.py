@@ -100,6 +100,7 @@ class _LiveTable:
         self._draw()
 
     def begun(self, record: Record) -> Observer:
+        """Return what keeps the entry's row at the last line of its training."""
         from fitwell.training.observer import PhaseStarted
         from fitwell.training.progress import describe
 
