@@ -324,7 +324,7 @@ def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[
     from fitwell.evaluation.choices import choose_on_val
     from fitwell.evaluation.evaluate import write_evaluation
     from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
-    from fitwell.evaluation.report import write_report
+    from fitwell.evaluation.report.page import write_report
     from fitwell.evaluation.results import write_results
     from fitwell.evaluation.trained import load_trained
 

@@ -1,107 +1,17 @@
 import json
 import re
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from fitwell.data.split import write_split
-from fitwell.evaluation.choices import choose_on_val
-from fitwell.evaluation.evaluate import write_evaluation
-from fitwell.evaluation.evaluate_label_sets import write_label_set_evaluation
-from fitwell.evaluation.report import (
-    describe_verdict,
-    format_claim,
+from fitwell.evaluation.report.page import write_report
+from fitwell.evaluation.report.wording import (
     format_interval,
     format_number,
-    format_size,
-    write_report,
 )
 from fitwell.files import to_json
 from fitwell.run_folder import RunFolder
 from html_page import Page
-
-RECIPE = """\
-version: 1
-description: A recipe.
-model: {backbone: lite0}
-resolved:
-  - {key: images.size, asked: auto, used: 224, reason: The weights were trained at it.}
-"""
-
-
-def make_split(classes=("cat", "dog"), num_images=90, *, groups=True):
-    rows = range(num_images)
-    images = pd.DataFrame(
-        {
-            "path": [f"{row:03}.png" for row in rows],
-            "label": [classes[row % len(classes)] for row in rows],
-            "split": [("train", "val", "test")[row * 3 // num_images] for row in rows],
-            "sha256": "0" * 64,
-            "site": ["roof" if row % 5 else "<b>field</b>" for row in rows],
-        }
-    )
-    return images.assign(group=[f"g{row // 6}" for row in rows]) if groups else images
-
-
-def make_run(path, *, images=None, state="finished", epochs=3, **changes):
-    run = RunFolder(path / "20260101-000000-birds")
-    run.path.mkdir()
-    images = make_split() if images is None else images
-    write_split(run.split, images)
-    run.recipe.write_text(RECIPE)
-    records = [
-        {
-            "kind": "epoch",
-            "phase": "head",
-            "epoch": epoch,
-            "step": epoch * 4,
-            "train": {"loss": 1 / epoch, "accuracy": 0.5},
-            "val": {"log_loss": 1 / epoch, "accuracy": 0.5, "balanced_accuracy": 0.5, "macro_f1": 0.5, "auc": 0.5},
-            "learning_rate": {"head": 1e-3},
-            "seconds": {"train": 2.0, "val": 1.0},
-            "best": epoch == 2,
-        }
-        for epoch in range(1, epochs + 1)
-    ]
-    run.history.write_text("".join(to_json(record) + "\n" for record in records))
-    run.update(
-        **{
-            "id": run.id,
-            "name": "birds",
-            "state": state,
-            "created": "2026-01-01T00:00:00+00:00",
-            "exit": {"code": 0, "reason": "finished"},
-            "versions": {"python": "3.11.9", "fitwell": "0.1.0"},
-            "git": {"commit": "c0ffee", "dirty": True},
-            "machine": {"system": "Linux", "processor": "x86_64", "cores": 2},
-            "command": ["/usr/bin/fitwell", "train", "my birds"],
-            "data": {
-                "source": "my birds",
-                "root": "/pictures/my birds",
-                "classes": sorted(set(images["label"])),
-                "num_images": len(images),
-                "fingerprint": "f1f1",
-            },
-            "split": {"hash": "5a5a"},
-            "select": {"metric": "auc", "best": {"phase": "head", "epoch": 2, "step": 8, "value": 0.875}},
-            "test_openings": [{"time": "2026-01-01T00:00:00+00:00"}],
-            **changes,
-        }
-    )
-    return run
-
-
-def judge(run, split="test", *, images=None, gain=2.0):
-    images = make_split() if images is None else images
-    classes = tuple(sorted(set(images["label"])))
-    part = images[images["split"] == split].reset_index(drop=True)
-    part.insert(0, "id", part["path"])
-    logits = np.random.default_rng(0).normal(size=(len(part), len(classes)))
-    logits[np.arange(len(part)), [classes.index(label) for label in part["label"]]] += gain
-    if split == "val":
-        choose_on_val(run, logits, part["label"], classes)
-    return write_evaluation(run, split, part, logits, classes, majority=classes[0])
+from reported_runs import RECIPE, judge, judge_sets, make_run, make_split
 
 
 def test_the_page_says_the_verdict_first_and_then_what_it_rests_on(tmp_path):
@@ -197,19 +107,6 @@ def test_a_searched_head_has_no_picture_of_learning_rates(tmp_path):
     page = Page(run.report_html)
     assert page.text.count("How it was trained") == 1
     assert "None" not in page.text
-
-
-@pytest.mark.parametrize(
-    ("claim", "told"),
-    [
-        (None, ""),
-        ({"differs": False, "difference": -0.1, "p_holm": 0.2}, "–"),
-        ({"differs": True, "difference": -0.123, "p_holm": 0.0321}, "worse, p 0.032"),
-        ({"differs": True, "difference": 0.2, "p_holm": 1e-9}, "better, p below 0.001"),
-    ],
-)
-def test_a_slice_is_called_better_or_worse_only_where_it_differs(claim, told):
-    assert format_claim(claim) == told
 
 
 @pytest.mark.parametrize(
@@ -357,28 +254,6 @@ def test_further_metrics_are_explained(tmp_path):
     assert shown in Page(run.report_html).text
 
 
-def test_report_json_holds_what_the_page_shows(tmp_path):
-    run = make_run(tmp_path)
-    metrics = judge(run)
-    write_report(run)
-    content = json.loads(run.report_json.read_text())
-    assert content["schema_version"] == 1
-    assert content["headline"] == "test"
-    assert content["verdict"] == describe_verdict(metrics)
-    assert content["evaluations"]["test"]["metrics"] == metrics["metrics"]
-    assert content["split"]["totals"] == {"train": 30, "val": 30, "test": 30}
-    assert content["recipe"]["resolved"][0]["key"] == "images.size"
-    assert "resolved" not in content["recipe"]["text"]
-
-
-def test_an_epoch_trained_again_after_a_resume_counts_once(tmp_path):
-    run = make_run(tmp_path)
-    with run.history.open("a") as file:
-        file.write(run.history.read_text().splitlines()[-1] + "\n")
-    write_report(run)
-    assert len(json.loads(run.report_json.read_text())["epochs"]) == 3
-
-
 def test_step_records_draw_the_learning_rate_where_there_are_some(tmp_path):
     run = make_run(tmp_path, epochs=1)
     steps = [{"kind": "step", "phase": "head", "epoch": 1, "step": s, "learning_rate": {"head": s}} for s in (1, 777)]
@@ -386,79 +261,6 @@ def test_step_records_draw_the_learning_rate_where_there_are_some(tmp_path):
         file.write("".join(to_json(step) + "\n" for step in steps))
     write_report(run)
     assert ">800<" in run.report_html.read_text()
-
-
-def make_metrics(low, high, *, value=0.6, classes=("cat", "dog")):
-    entry = {"value": value, "interval": [low, high]}
-    return {
-        "split": "holiday photos",
-        "classes": list(classes),
-        "num_images": 1,
-        "num_groups": 1,
-        "metrics": {"auc": entry, "balanced_accuracy": entry, "accuracy": {"value": 0.6, "interval": None}},
-        "baseline": {"label": "cat", "accuracy": {"value": 0.5}, "balanced_accuracy": 0.5, "auc": 0.5},
-    }
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "title"),
-    [
-        (0.51, 0.7, "Better than guessing"),
-        (0.5, 0.7, "Not shown to be better than guessing"),
-        (0.3, 0.49, "Worse than guessing"),
-    ],
-)
-def test_the_verdict_claims_no_more_than_its_interval_allows(low, high, title):
-    verdict = describe_verdict(make_metrics(low, high))
-    assert verdict["title"] == title
-    assert verdict["better"] == (title == "Better than guessing")
-    interval = f"{low:.3f}–{high:.3f}"
-    assert verdict["headline"] == f"holiday photos AUC 0.600 (95 % CI {interval}, 1 image in 1 group)"
-    assert verdict["sentences"] == [
-        "Shown one “dog” and one “cat” image, it ranks the “dog” one higher 60 times out of 100; "
-        "a coin would reach 50.",
-        "It names the right class for 60 of 100 images. Always answering “cat” would be right for 50 "
-        "and find nothing else.",
-    ]
-
-
-def test_without_an_interval_nothing_is_claimed():
-    metrics = make_metrics(0.9, 0.95)
-    metrics["metrics"]["auc"]["interval"] = None
-    verdict = describe_verdict(metrics)
-    assert verdict["title"] == "Not shown to be better than guessing"
-    assert verdict["headline"] == "holiday photos AUC 0.600 (1 image in 1 group)"
-
-
-def test_an_undefined_auc_gives_way_to_balanced_accuracy():
-    metrics = make_metrics(0.6, 0.7)
-    metrics["metrics"]["auc"] = {"value": None, "interval": None}
-    assert "balanced accuracy 0.600" in describe_verdict(metrics)["headline"]
-
-
-def test_numbers_below_one_are_never_rounded_to_one():
-    assert format_number(0.99996) == "0.99996"
-    assert format_number(1.0) == "1.000"
-    assert format_number(0.0002) == "0.0002"
-    assert format_number(None) == "not defined"
-    assert format_interval([0.99996, 1.0]) == "0.99996–1.000"
-    assert format_interval(None) == "no interval"
-    assert format_size({"num_images": 1200, "num_groups": None}) == "1,200 images"
-
-
-def judge_sets(run, images, split, *, gain=2.0):
-    part = images[images["split"] == split].reset_index(drop=True)
-    part.insert(0, "id", part["path"])
-    shown = np.array([[name in label for name in ("cat", "dog")] for label in part["label"]])
-    logits = np.random.default_rng(0).normal(size=(len(part), 2)) + gain * (shown - 0.5)
-    return write_label_set_evaluation(run, split, part, logits, ("cat", "dog"), usual="cat|dog")
-
-
-@pytest.fixture
-def run_of_sets(tmp_path):
-    split = make_split(("cat", "cat|dog", "", "dog"), groups=False)
-    data = {"classes": ["cat", "dog"], "target": "multi_label"}
-    return make_run(tmp_path, images=split, data=data), split
 
 
 def test_of_several_classes_an_image_the_page_shows_each_with_its_threshold(run_of_sets):
@@ -474,34 +276,3 @@ def test_of_several_classes_an_image_the_page_shows_each_with_its_threshold(run_
     none = int((images[images["split"] == "test"]["label"] == "").sum())
     assert f"of which {none} show none of the classes" in text
     assert "Exact match (95 % CI)" in text  # of the slices
-
-
-def test_the_verdict_on_several_classes_is_the_mean_auc_and_the_exact_match(run_of_sets):
-    run, images = run_of_sets
-    judge_sets(run, images, "val")
-    metrics = judge_sets(run, images, "test")
-    verdict = describe_verdict(metrics)
-    assert verdict["title"] == "Better than guessing"
-    assert verdict["headline"].startswith(f"Test AUC {format_number(metrics['metrics']['auc']['value'])} (95 % CI")
-    assert "it ranks the former higher" in verdict["sentences"][0]
-    assert "Always answering “cat|dog” would for" in verdict["sentences"][1]
-
-
-def test_without_an_auc_the_verdict_rests_on_average_precision(run_of_sets):
-    run, images = run_of_sets
-    judge_sets(run, images, "val")
-    everywhere = images.assign(label=[label if "cat" in label else f"cat|{label}" for label in images["label"]])
-    metrics = judge_sets(run, everywhere, "test")
-    verdict = describe_verdict(metrics)
-    assert verdict["headline"].startswith("Test average precision")
-    assert len(verdict["sentences"]) == 1
-
-
-def test_the_split_counts_every_class_that_an_image_shows(run_of_sets):
-    run, images = run_of_sets
-    write_report(run)
-    rows = json.loads(run.report_json.read_text())["split"]["rows"]
-    in_train = images[images["split"] == "train"]["label"]
-    assert [(row["class"], row["train"]) for row in rows] == [
-        (name, int(in_train.str.contains(name).sum())) for name in ("cat", "dog")
-    ]

@@ -1,0 +1,37 @@
+import json
+
+from fitwell.evaluation.report.page import write_report
+from fitwell.evaluation.report.wording import describe_verdict
+from reported_runs import judge, make_run
+
+
+def test_report_json_holds_what_the_page_shows(tmp_path):
+    run = make_run(tmp_path)
+    metrics = judge(run)
+    write_report(run)
+    content = json.loads(run.report_json.read_text())
+    assert content["schema_version"] == 1
+    assert content["headline"] == "test"
+    assert content["verdict"] == describe_verdict(metrics)
+    assert content["evaluations"]["test"]["metrics"] == metrics["metrics"]
+    assert content["split"]["totals"] == {"train": 30, "val": 30, "test": 30}
+    assert content["recipe"]["resolved"][0]["key"] == "images.size"
+    assert "resolved" not in content["recipe"]["text"]
+
+
+def test_an_epoch_trained_again_after_a_resume_counts_once(tmp_path):
+    run = make_run(tmp_path)
+    with run.history.open("a") as file:
+        file.write(run.history.read_text().splitlines()[-1] + "\n")
+    write_report(run)
+    assert len(json.loads(run.report_json.read_text())["epochs"]) == 3
+
+
+def test_the_split_counts_every_class_that_an_image_shows(run_of_sets):
+    run, images = run_of_sets
+    write_report(run)
+    rows = json.loads(run.report_json.read_text())["split"]["rows"]
+    in_train = images[images["split"] == "train"]["label"]
+    assert [(row["class"], row["train"]) for row in rows] == [
+        (name, int(in_train.str.contains(name).sum())) for name in ("cat", "dog")
+    ]
