@@ -8,37 +8,11 @@ import pandas as pd
 import pytest
 
 import fitwell
+from fitted_runs import EASY, HARD, SETTINGS, with_targets
 from fitwell import classifier as main_job
 from fitwell.cli.app import run as run_command
 from fitwell.errors import DataError, RunError, UsageError
-from fitwell.files import read_json
-from fitwell.recipe.goals import Targets
-from fitwell.recipe.read import write_recipe
 from pictures import write_pictures
-
-SETTINGS = {
-    "model.backbone": "test_efficientnet",
-    "model.weights": "none",
-    "images.size": 32,
-    "augment.views": 2,
-    "phases": [{"name": "all", "train": "all", "epochs": 8, "learning_rate": 0.003, "warmup_epochs": 1}],
-    "select.metric": "log_loss",
-    "execution.device": "cpu",
-    "execution.precision": "float32",
-    "execution.memory_format": "contiguous",
-    "execution.workers": 0,
-}
-
-
-@pytest.fixture(scope="module")
-def fitted(pictures, tmp_path_factory):
-    return fitwell.Classifier(runs_dir=tmp_path_factory.mktemp("runs"), settings=SETTINGS).fit(pictures)
-
-
-@pytest.fixture
-def own_copy(fitted, tmp_path):
-    """A finished run that a test may change."""
-    return fitwell.load(shutil.copytree(fitted.run.path, tmp_path / fitted.run.id))
 
 
 def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
@@ -112,37 +86,9 @@ def test_the_predictions_written_are_those_that_predict_gives(fitted, pictures):
     assert list(written["predicted"]) == [fitted.classes[index] for index in probs.argmax(axis=1)]
 
 
-def test_every_opening_of_test_is_logged_and_of_val_is_not(own_copy):
-    assert len(own_copy.run.read()["test_openings"]) == 1
-    own_copy.evaluate("val")
-    assert len(own_copy.run.read()["test_openings"]) == 1
-    own_copy.evaluate("test")
-    assert len(own_copy.run.read()["test_openings"]) == 2
-
-
 def test_the_training_images_are_not_judged(fitted):
     with pytest.raises(UsageError, match=r"(?s)split 'train'.*val or test"):
         fitted.evaluate("train")
-
-
-EASY = {"metrics": {"accuracy": 0.3}, "every_class": 0.1, "latency_milliseconds": 60_000, "weights_size": "1GB"}
-HARD = EASY | {"metrics": {"auc": 0.999}}
-
-
-def with_targets(classifier, targets):
-    recipe = main_job.recipe_of(classifier.run).model_copy(update={"targets": Targets.model_validate(targets)})
-    write_recipe(classifier.run.recipe, recipe)
-    return classifier
-
-
-def test_test_images_are_held_to_the_targets_of_the_recipe_and_val_images_are_not(own_copy):
-    judged = with_targets(own_copy, HARD).evaluate("test")
-    assert read_json(own_copy.run.evaluation("test") / "metrics.json")["targets"] == judged["targets"]
-    verdicts = {row["target"]: row["verdict"] for row in judged["targets"]}
-    assert verdicts["latency_milliseconds"] == verdicts["weights_size"] == "met"
-    assert verdicts["auc"] == "not decidable"
-    assert "Does it reach its targets?" in own_copy.run.report_html.read_text()
-    assert "targets" not in own_copy.evaluate("val")
 
 
 def test_a_gate_exits_with_4_unless_every_target_is_met(own_copy, capsys):

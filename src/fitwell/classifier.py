@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fitwell.errors import DataError, UsageError
-from fitwell.run_folder import RunFolder, now, open_run_folder
+from fitwell.run_folder import RunFolder, open_run_folder
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
     from fitwell.data.check.inspection import Inspection, Look
@@ -119,6 +118,7 @@ class Classifier:
     def decide(self, probs: NDArray[np.float64]) -> list[str] | list[list[str]]:
         """Return what `predict` answers for probabilities (N, C), as `predict_proba` gives them."""
         from fitwell.evaluation.evaluate_label_sets import name_classes, read_thresholds
+        from fitwell.recipe.read import recipe_of
 
         classes = self.classes
         if not recipe_of(self.run).target.is_multi_label:
@@ -270,6 +270,7 @@ def evaluate(run: RunFolder, split: str) -> dict[str, Any]:
         CheckpointError: when the run is not finished.
     """
     from fitwell.data.split import read_split
+    from fitwell.evaluation.judge_run import judge_run
 
     if split not in ("val", "test"):
         raise UsageError(
@@ -278,7 +279,7 @@ def evaluate(run: RunFolder, split: str) -> dict[str, Any]:
             fix="give --split val or --split test.",
         )
     images = read_split(run.split)
-    return _judge(run, split, images[images["split"] == split], Path(run.read()["data"]["root"]))
+    return judge_run(run, split, images[images["split"] == split], Path(run.read()["data"]["root"]))
 
 
 def evaluate_dataset(
@@ -301,6 +302,7 @@ def evaluate_dataset(
     from fitwell.data.check.measure import scan_images
     from fitwell.data.finding import refuse_errors
     from fitwell.data.index import rename_classes, suggest_renames
+    from fitwell.evaluation.judge_run import judge_run
 
     dataset = rename_classes(dataset, renames or {})
     known = run.read()["data"]["classes"]
@@ -316,65 +318,4 @@ def evaluate_dataset(
         refuse_errors([*dataset.findings, *scan.findings], dataset.source)
     images = scan.images
     images.insert(0, "id", [str(number) for number in range(len(images))])
-    return _judge(run, name, images, dataset.root)
-
-
-def _judge(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[str, Any]:
-    from fitwell.data.split import read_split
-    from fitwell.evaluation.choices import choose_on_val
-    from fitwell.evaluation.evaluate import write_evaluation
-    from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
-    from fitwell.evaluation.report.page import write_report
-    from fitwell.evaluation.results import write_results
-    from fitwell.evaluation.trained import load_trained
-
-    model = load_trained(run)
-    with run.lock():
-        if model.several and name != CHOSEN_ON:
-            read_thresholds(run)  # without them nobody need look at test
-        if name == "test":
-            _log_opening(run)
-        logits = model.logits(root, list(images["path"]))
-        if model.several:
-            usual = read_split(run.split).query("split == 'train'")["label"].mode()[0]
-            metrics = write_label_set_evaluation(run, name, images, logits, model.classes, usual=usual)
-        else:
-            if name == "val":
-                choose_on_val(run, logits, images["label"], model.classes)
-            counts = run.read()["split"]["counts"]["train"]
-            majority, ordered = max(counts, key=counts.get), model.ordered
-            metrics = write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=ordered)
-        metrics = _hold_to_targets(run, name, metrics, model)
-        write_report(run)
-        write_results(run)
-    return metrics
-
-
-def _hold_to_targets(run: RunFolder, name: str, metrics: dict[str, Any], model: TrainedModel) -> dict[str, Any]:
-    """Return the metrics with what became of each target of the recipe; val chose, and can meet none."""
-    from fitwell.evaluation.verdicts import Footprint, judge_targets
-    from fitwell.files import write_json
-
-    targets = recipe_of(run).targets
-    if targets.is_empty() or name == "val":
-        return metrics
-    latencies = model.latencies() if targets.latency_milliseconds is not None else []
-    rows = judge_targets(targets, metrics, Footprint(latencies, run.best_weights.stat().st_size))
-    judged = {**metrics, "targets": rows}
-    write_json(run.evaluation(name) / "metrics.json", judged)
-    return judged
-
-
-def recipe_of(run: RunFolder) -> Recipe:
-    """Return the recipe that `run` was trained by."""
-    from fitwell.recipe.read import parse_recipe
-
-    return parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
-
-
-def _log_opening(run: RunFolder) -> None:
-    """Write down that somebody looks at the test images: the first look is the honest one."""
-    from fitwell.recipe.read import recipe_hash
-
-    openings = [*run.read()["test_openings"], {"time": now(), "recipe_hash": recipe_hash(recipe_of(run))}]
-    run.update(test_openings=openings)
+    return judge_run(run, name, images, dataset.root)

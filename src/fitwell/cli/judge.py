@@ -37,6 +37,7 @@ def evaluate(
         json: print the result as JSON.
     """
     from fitwell import classifier
+    from fitwell.recipe.read import recipe_of
     from fitwell.run_folder import open_run_folder
 
     folder = open_run_folder(run)
@@ -46,7 +47,7 @@ def evaluate(
         name = data.resolve().stem
         if name in ("train", "val", "test"):
             name = f"other-{name}"
-        dataset = classifier.read_dataset(data, image_root, recipe=classifier.recipe_of(folder))
+        dataset = classifier.read_dataset(data, image_root, recipe=recipe_of(folder))
         metrics = classifier.evaluate_dataset(folder, dataset, name, on_data_error, renames=_pairs(rename))
     if json:
         print_json({"run": str(folder.path), **metrics})

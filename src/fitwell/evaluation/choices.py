@@ -18,7 +18,7 @@ from fitwell.evaluation.intervals import Units
 from fitwell.evaluation.metrics import Labels, softmax
 from fitwell.evaluation.operating_point import choose_threshold, judge_threshold
 from fitwell.recipe.judge import parse_rule
-from fitwell.recipe.read import parse_recipe
+from fitwell.recipe.read import recipe_of
 from fitwell.run_folder import RunFolder
 
 Logits = NDArray[np.floating[Any]]
@@ -32,7 +32,7 @@ def choose_on_val(run: RunFolder, logits: Logits, names: Iterable[str], classes:
     """
     code = {name: index for index, name in enumerate(classes)}
     labels = np.array([code[name] for name in names], dtype=np.int64)
-    rule = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe)).judge.operating_point
+    rule = recipe_of(run).judge.operating_point
     point = _choose_point(logits, labels, classes, rule) if len(classes) == 2 else None
     run.update(temperature=_fit(logits, labels), operating_point=point)
 

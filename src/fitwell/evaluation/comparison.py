@@ -20,7 +20,7 @@ from fitwell.evaluation.metrics import all_metrics, bounds_of
 from fitwell.evaluation.paired_tests import bootstrap_p, delong, holm, mcnemar, resampled_t
 from fitwell.files import to_json
 from fitwell.recipe.difference import recipe_difference, settings_asked
-from fitwell.recipe.read import parse_recipe
+from fitwell.recipe.read import recipe_of
 from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder
 
@@ -116,7 +116,7 @@ def _require_several(runs: Sequence[RunFolder]) -> None:
 
 
 def _read_all(runs: Sequence[RunFolder]) -> list[JudgedRun]:
-    recipes = [parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe)) for run in runs]
+    recipes = [recipe_of(run) for run in runs]
     for run, recipe in zip(runs, recipes, strict=True):
         if recipe.target.is_multi_label:
             raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fitwell.files import read_json, read_json_lines, write_json
-from fitwell.recipe.read import parse_recipe, recipe_hash
+from fitwell.recipe.read import recipe_hash, recipe_of
 from fitwell.run_folder import RunFolder
 
 
@@ -23,7 +23,7 @@ def collect_results(run: RunFolder) -> dict[str, Any]:
         epochs: how many of each phase; best: the epoch that was kept; seconds: of training and val;
         evaluations: of each split its n, and of each metric value and interval.
     """
-    record, recipe = run.read(), parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+    record, recipe = run.read(), recipe_of(run)
     epochs = [entry for entry in read_json_lines(run.history) if entry["kind"] == "epoch"]
     phases = dict.fromkeys(entry["phase"] for entry in epochs)
     return {

@@ -23,7 +23,7 @@ from fitwell.model.compute import compute_of
 from fitwell.model.engine import Extract, available_engines, build_engine
 from fitwell.model.network import build_network, create_backbone
 from fitwell.model.saved_weights import load_best
-from fitwell.recipe.read import parse_recipe
+from fitwell.recipe.read import recipe_of
 from fitwell.recipe.schema import Recipe
 from fitwell.run_folder import RunFolder
 
@@ -83,7 +83,7 @@ def load_trained(run: RunFolder) -> TrainedModel:
             expected="a finished run.",
             fix=f"finish it with: fitwell resume {run.path}",
         )
-    recipe = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+    recipe = recipe_of(run)
     classes = tuple(record["data"]["classes"])
     network = build_network(create_backbone(recipe.model.backbone), len(classes), recipe.model.head)
     network.load_state_dict(load_best(run, record["best_sha256"]))

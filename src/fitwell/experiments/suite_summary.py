@@ -17,7 +17,7 @@ from fitwell.evaluation.intervals import student_interval
 from fitwell.evaluation.metrics import higher_is_better
 from fitwell.experiments.suite import Suite
 from fitwell.files import read_json_lines
-from fitwell.recipe.read import parse_recipe
+from fitwell.recipe.read import recipe_of
 from fitwell.run_folder import RunFolder
 
 Record = dict[str, Any]
@@ -59,7 +59,7 @@ def summarise(suite: Suite, records: Sequence[Record], home: Path) -> dict[str, 
 def _measured(record: Record, home: Path) -> Record:
     """Return the record with its val metrics, its epochs, and the metric that chose among them."""
     run = RunFolder(home / record["run"])
-    recipe = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+    recipe = recipe_of(run)
     epochs = sum(entry["kind"] == "epoch" for entry in read_json_lines(run.history))
     return {**record, "val": read_metrics(run, "val")["metrics"], "epochs": epochs, "selects": recipe.select.metric}
 

@@ -18,6 +18,7 @@ from fitwell.recipe.document import Document, read_document, to_yaml
 from fitwell.recipe.layers import Layers
 from fitwell.recipe.mistakes import nearest_name, recipe_error, validate_recipe
 from fitwell.recipe.schema import Recipe
+from fitwell.run_folder import RunFolder
 
 PROJECT_FILE = "fitwell.yaml"
 ENVIRONMENT_PREFIX = "FITWELL_"
@@ -83,6 +84,15 @@ def parse_recipe(text: str, where: str) -> Recipe:
     if recipe is None:
         raise recipe_error(mistakes)
     return recipe
+
+
+def recipe_of(run: RunFolder) -> Recipe:
+    """Return the recipe that `run` is trained by.
+
+    Raises:
+        RecipeError: when its recipe.yaml was changed into something that is none.
+    """
+    return parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
 
 
 def recipe_to_yaml(recipe: Recipe) -> str:

@@ -29,7 +29,7 @@ from fitwell.model.own_statistics import adapt_statistics
 from fitwell.model.saved_weights import load_best, save_best
 from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
-from fitwell.recipe.read import parse_recipe, recipe_hash, write_recipe
+from fitwell.recipe.read import recipe_hash, recipe_of, write_recipe
 from fitwell.recipe.resolve import ADAPTING_PICTURES, is_augmented
 from fitwell.run_folder import RunFolder
 from fitwell.training.averaging import WeightAverage
@@ -105,7 +105,7 @@ class _Session:
         self.observers: tuple[Observer, ...] = ()
         self._checkpoint_seconds = checkpoint_seconds
         self._last_checkpoint = time.monotonic()
-        self.recipe = parse_recipe(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+        self.recipe = recipe_of(run)
         self.classes = tuple(run.read()["data"]["classes"])
         self._images = RunImages(read_split(run.split), self.classes, self.recipe)
         checkpoint = load_checkpoint(run)

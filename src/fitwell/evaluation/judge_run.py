@@ -1,0 +1,75 @@
+"""One evaluation of a finished run, from its weights to its folder, the report and what the recipe asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fitwell.data.split import read_split
+from fitwell.evaluation.choices import choose_on_val
+from fitwell.evaluation.evaluate import write_evaluation
+from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
+from fitwell.evaluation.report.page import write_report
+from fitwell.evaluation.results import write_results
+from fitwell.evaluation.trained import TrainedModel, load_trained
+from fitwell.evaluation.verdicts import Footprint, judge_targets
+from fitwell.files import write_json
+from fitwell.recipe.read import recipe_hash, recipe_of
+from fitwell.run_folder import RunFolder, now
+
+
+def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[str, Any]:
+    """Judge `run` on `images` and write evaluation/<name>/, the report and the results; an opening of test is logged.
+
+    Args:
+        images: N rows with id, path, label and what is known of them. root: that the paths begin at.
+
+    Returns: what metrics.json holds.
+
+    Raises:
+        CheckpointError: when the run is not finished.
+        DataError: when an image cannot be decoded, or has a class that the run does not know.
+    """
+    model = load_trained(run)
+    with run.lock():
+        if model.several and name != CHOSEN_ON:
+            read_thresholds(run)  # without them nobody need look at test
+        if name == "test":
+            _log_opening(run)
+        metrics = _write(run, name, images, model, root)
+        metrics = _hold_to_targets(run, name, metrics, model)
+        write_report(run)
+        write_results(run)
+    return metrics
+
+
+def _write(run: RunFolder, name: str, images: pd.DataFrame, model: TrainedModel, root: Path) -> dict[str, Any]:
+    logits = model.logits(root, list(images["path"]))
+    if model.several:
+        usual = read_split(run.split).query("split == 'train'")["label"].mode()[0]
+        return write_label_set_evaluation(run, name, images, logits, model.classes, usual=usual)
+    if name == CHOSEN_ON:
+        choose_on_val(run, logits, images["label"], model.classes)
+    counts = run.read()["split"]["counts"]["train"]
+    majority = max(counts, key=counts.get)
+    return write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=model.ordered)
+
+
+def _hold_to_targets(run: RunFolder, name: str, metrics: dict[str, Any], model: TrainedModel) -> dict[str, Any]:
+    """Return the metrics with what became of each target of the recipe; val chose, and can meet none."""
+    targets = recipe_of(run).targets
+    if targets.is_empty() or name == "val":
+        return metrics
+    latencies = model.latencies() if targets.latency_milliseconds is not None else []
+    rows = judge_targets(targets, metrics, Footprint(latencies, run.best_weights.stat().st_size))
+    judged = {**metrics, "targets": rows}
+    write_json(run.evaluation(name) / "metrics.json", judged)
+    return judged
+
+
+def _log_opening(run: RunFolder) -> None:
+    """Write down that somebody looks at the test images: the first look is the honest one."""
+    openings = [*run.read()["test_openings"], {"time": now(), "recipe_hash": recipe_hash(recipe_of(run))}]
+    run.update(test_openings=openings)

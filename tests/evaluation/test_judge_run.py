@@ -1,0 +1,20 @@
+from fitted_runs import HARD, with_targets
+from fitwell.files import read_json
+
+
+def test_every_opening_of_test_is_logged_and_of_val_is_not(own_copy):
+    assert len(own_copy.run.read()["test_openings"]) == 1
+    own_copy.evaluate("val")
+    assert len(own_copy.run.read()["test_openings"]) == 1
+    own_copy.evaluate("test")
+    assert len(own_copy.run.read()["test_openings"]) == 2
+
+
+def test_test_images_are_held_to_the_targets_of_the_recipe_and_val_images_are_not(own_copy):
+    judged = with_targets(own_copy, HARD).evaluate("test")
+    assert read_json(own_copy.run.evaluation("test") / "metrics.json")["targets"] == judged["targets"]
+    verdicts = {row["target"]: row["verdict"] for row in judged["targets"]}
+    assert verdicts["latency_milliseconds"] == verdicts["weights_size"] == "met"
+    assert verdicts["auc"] == "not decidable"
+    assert "Does it reach its targets?" in own_copy.run.report_html.read_text()
+    assert "targets" not in own_copy.evaluate("val")
