@@ -1,5 +1,6 @@
 import pytest
 import torch
+from timm.optim import NAdamW
 from torch import nn
 
 from fitwell.model.freeze import set_trainable
@@ -75,7 +76,28 @@ def test_lion_steps_by_the_sign_alone():
     assert found.tolist() == pytest.approx([1 - 3 * 0.1, 1 + 3 * 0.1])
 
 
-@pytest.mark.parametrize("kind", ["adamw", "sgd", "lion"])
+def test_muon_moves_a_kernel_by_the_nearest_orthogonal_matrix_and_the_head_as_nadamw():
+    torch.manual_seed(0)
+    net = network()
+    (kernel,) = (each for each in net.backbone.parameters() if each.requires_grad and each.ndim == 4)
+    weights = net.head[-1].weight
+    for parameter in (kernel, weights):
+        parameter.grad = torch.randn_like(parameter)
+    left, _, right = torch.linalg.svd(kernel.grad.flatten(1), full_matrices=False)
+    size = 0.2 * max(left.shape[0], right.shape[1]) ** 0.5  # Liu et al. 2025, eq. 4
+    moved = kernel.detach().flatten(1) * (1 - 0.01 * 0.05) - 0.01 * size * left @ right
+    twin = nn.Parameter(weights.detach().clone())
+    twin.grad = weights.grad.clone()
+    nadamw = NAdamW([twin], lr=0.01, betas=(0.9, 0.95), eps=1e-7, weight_decay=0.05)
+    optimizer = build_optimizer(net, Optimizer(kind="muon"))
+    set_learning_rate(optimizer, 0.01)
+    optimizer.step()
+    nadamw.step()
+    torch.testing.assert_close(kernel.flatten(1), moved, rtol=0, atol=3e-4)  # steps are 0.002; iterated in bfloat16
+    torch.testing.assert_close(weights, twin)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "lion", "muon"])
 def test_an_optimizer_goes_on_with_what_another_remembers(kind):
     def moved(net, optimizer):
         for parameter in net.parameters():

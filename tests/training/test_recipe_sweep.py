@@ -106,7 +106,7 @@ RECIPE = draw.fixed_dictionaries(
             twice=draw.booleans(),
         ),
         "optimizer": section(
-            kind=one_of("adamw", "sgd", "lion"),
+            kind=one_of("adamw", "sgd", "lion", "muon"),
             weight_decay=between(0, 0.1),
             clip_norm=one_of(None, 1.0),
             layer_decay=one_of(0.7, 1.0),

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from timm.optim.lion import Lion
+from timm.optim.muon import Muon
 from torch import Tensor, nn
 
 from fitwell.model.freeze import parameters_by_stage
@@ -37,6 +38,10 @@ def build_optimizer(network: Network, settings: Optimizer) -> torch.optim.Optimi
         return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, nesterov=settings.momentum > 0)
     if settings.kind == "lion":
         return Lion(groups, lr=0.0)
+    if settings.kind == "muon":
+        # It makes all directions of a matrix count alike, which a few classes' weights do not bear: the head, as all
+        # that is no matrix, has NAdamW's steps.
+        return Muon([{**group, "use_fallback": group["part"] == "head"} for group in groups], lr=0.0, nesterov=True)
     # Fused: one call for a group instead of a dozen for each parameter. It reads weights, gradients and moments in the
     # order of memory, so their layout must not change while the optimizer lives.
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
