@@ -207,8 +207,8 @@ def gap_sentence(results):
     freedom = spread**2 / sum(error**4 / (score["n"] - 1) for error, score in zip(errors, both, strict=True))
     half = float(stats.t.ppf(0.975, freedom)) * np.sqrt(spread)
     return (
-        f"**The gap: random splits read {gap:+.4f} ({gap - half:+.4f} to {gap + half:+.4f}) higher than folds by module,"
-        " in weighted accuracy.**\n"
+        f"**The gap in weighted accuracy: random splits read {gap:+.4f} ({gap - half:+.4f} to {gap + half:+.4f}) "
+        "against folds by module.**\n"
     )
 
 

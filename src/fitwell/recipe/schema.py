@@ -168,8 +168,9 @@ class Balance(Section):
 
 class Optimizer(Section):
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), SGD with Nesterov's momentum (Sutskever et al. 2013), Lion
-    (Chen et al. 2023, arXiv:2302.06675), which wants a tenth of AdamW's rate and ten times its decay, or Muon (Jordan et
-    al. 2024), its steps as large as AdamW's (Liu et al. 2025, arXiv:2502.16982): the same rates and decay serve it."""
+    (Chen et al. 2023, arXiv:2302.06675), which wants a tenth of AdamW's rate and ten times its decay, or Muon (Jordan
+    et al. 2024), its steps as large as AdamW's (Liu et al. 2025, arXiv:2502.16982): the same rates and decay serve.
+    """
 
     kind: Literal["adamw", "sgd", "lion", "muon"] = "adamw"
     weight_decay: NotNegative = 0.05  # decoupled, but for sgd; not applied to biases and norms
