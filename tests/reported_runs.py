@@ -14,6 +14,7 @@ RECIPE = """\
 version: 1
 description: A recipe.
 model: {backbone: lite0}
+phases: [{name: head, train: head, epochs: 3, learning_rate: 1e-3}]
 resolved:
   - {key: images.size, asked: auto, used: 224, reason: The weights were trained at it.}
 """

@@ -1,8 +1,9 @@
 import json
 
+from fitwell.evaluation.report.collect import collect
 from fitwell.evaluation.report.page import write_report
 from fitwell.evaluation.report.wording import describe_verdict
-from reported_runs import judge, make_run
+from reported_runs import RECIPE, judge, make_run
 
 
 def test_report_json_holds_what_the_page_shows(tmp_path):
@@ -35,3 +36,12 @@ def test_the_split_counts_every_class_that_an_image_shows(run_of_sets):
     assert [(row["class"], row["train"]) for row in rows] == [
         (name, int(in_train.str.contains(name).sum())) for name in ("cat", "dog")
     ]
+
+
+def test_of_a_limited_val_only_the_judged_images_count(tmp_path):
+    run = make_run(tmp_path)
+    history = run.history.read_text()
+    run.history.write_text(history.replace('"best"', '"val_per_class": {"cat": 0.5, "dog": 0.5}, "best"'))
+    for most, judged in ((10, 5), (30, 15), (31, 15)):
+        run.recipe.write_text(RECIPE + f"limits: {{val_images: {most}}}\n")
+        assert [row["num_val"] for row in collect(run)["analysis"]["classes"]] == [judged, judged]

@@ -31,6 +31,7 @@ def test_the_page_says_the_verdict_first_and_then_what_it_rests_on(tmp_path):
         "Does it work equally well everywhere?",
         "All evaluations of this run",
         "What it learned from, and what it was judged on",
+        "How training went",
         "How it was trained",
         "Kept: epoch 2 of head, with the best validation AUC, 0.875.",
         "images.size auto 224 The weights were trained at it.",
@@ -276,3 +277,41 @@ def test_of_several_classes_an_image_the_page_shows_each_with_its_threshold(run_
     none = int((images[images["split"] == "test"]["label"] == "").sum())
     assert f"of which {none} show none of the classes" in text
     assert "Exact match (95 % CI)" in text  # of the slices
+
+
+def test_how_training_went_stands_on_the_page_with_what_limits_it(tmp_path):
+    run = make_run(tmp_path)
+    write_report(run)
+    text = Page(run.report_html).text
+    shown = [
+        "How training went No sign of overfitting or underfitting.",
+        "In the last epoch val accuracy (0.500) was not clearly below train accuracy (0.500)",
+        "Val loss was lowest in epoch 3 of head (0.333) and ended at 0.333",
+        "Kept: epoch 1 of head Last: epoch 3 of head",
+        "Train accuracy less val accuracy 0.000 0.000",
+        "Not told: of val AUC no standard error follows from these records.",
+        "2 epochs came after the best one and took 6.0 s, 67% of the time.",
+        "They are in 5 groups of images that are alike",
+    ]
+    assert [words for words in shown if words not in text] == []
+
+
+def test_what_a_test_would_tell_is_a_command_with_its_evidence(tmp_path):
+    run = make_run(tmp_path)
+    records = [json.loads(line) for line in run.history.read_text().splitlines()]
+    for record in records:
+        record["val_per_class"] = {"cat": 0.4, "dog": 0.6}
+    run.history.write_text("".join(to_json(record) + "\n" for record in records))
+    write_report(run)
+    text = Page(run.report_html).text
+    assert "A test of --balance.class_weights none --balance.sampler balanced would tell whether it is learned" in text
+    assert "No epoch found more of “cat” than guessing would." in text
+    assert "In epoch 1 of head: the first whose val AUC lies within one standard error (0." in text
+
+
+def test_before_an_epoch_is_done_nothing_is_said_about_training(tmp_path):
+    run = make_run(tmp_path)
+    run.history.write_text("")
+    write_report(run)
+    assert "How training went" not in Page(run.report_html).text
+    assert json.loads(run.report_json.read_text())["analysis"] is None

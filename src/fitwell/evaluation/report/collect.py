@@ -9,7 +9,11 @@ from typing import Any
 from fitwell.data.labels import Labelling
 from fitwell.data.split import PARTS, read_split
 from fitwell.evaluation.report.wording import describe_verdict
+from fitwell.evaluation.training_analysis import analyse
+from fitwell.evaluation.training_course import Training
+from fitwell.evaluation.training_proposals import propose
 from fitwell.files import read_json, read_json_lines
+from fitwell.recipe.read import recipe_of
 from fitwell.run_folder import RunFolder
 
 
@@ -19,6 +23,7 @@ def collect(run: RunFolder) -> dict[str, Any]:
     evaluations = _read_evaluations(run)
     headline = next((name for name in ("test", "val", *evaluations) if name in evaluations), None)
     epochs, rates = _read_history(run)
+    split, training = _describe_split(run, record), _describe_training(record, epochs)
     return {
         "run": record,
         "path": str(run.path),
@@ -27,8 +32,9 @@ def collect(run: RunFolder) -> dict[str, Any]:
         "evaluations": evaluations,
         "promised": _find_promised(evaluations, headline),
         "findings": list(read_json_lines(run.findings)),
-        "split": _describe_split(run, record),
-        "training": _describe_training(record, epochs),
+        "split": split,
+        "training": training,
+        "analysis": _analyse(run, split, epochs, metric=training["metric"]) if split and epochs else None,
         "epochs": epochs,
         "rates": rates,
         "recipe": _read_recipe(run),
@@ -84,6 +90,25 @@ def _describe_training(record: dict[str, Any], epochs: list[dict[str, Any]]) -> 
     step = best.get("step", kept[-1]["step"] if kept else None)
     phases = {name: sum(epoch["phase"] == name for epoch in epochs) for name in {e["phase"]: 0 for e in epochs}}
     return {"metric": metric, "best": best, "best_step": step, "seconds": round(seconds, 1), "phases": phases}
+
+
+def _analyse(run: RunFolder, split: dict[str, Any], epochs: list[dict[str, Any]], *, metric: str) -> dict[str, Any]:
+    """Return how training went, with what to test next as `proposals`."""
+    recipe = recipe_of(run)
+    num_val = min(split["totals"]["val"], recipe.limits.val_images or split["totals"]["val"])
+    judged = num_val / max(1, split["totals"]["val"])  # epochs are judged on a stratified part, where it is limited
+    training = Training(
+        epochs=epochs,
+        metric=metric,
+        recipe=recipe,
+        train_counts={row["class"]: row["train"] for row in split["rows"]},
+        val_counts={row["class"]: round(judged * row["val"]) for row in split["rows"]},
+        num_train=split["totals"]["train"],
+        num_val=num_val,
+        val_groups=split["groups"]["val"] if split["groups"] else None,
+    )
+    analysis = analyse(training)
+    return {**analysis, "proposals": propose(training, analysis)}
 
 
 def _read_recipe(run: RunFolder) -> dict[str, Any] | None:
