@@ -188,8 +188,8 @@ def _say_pictures(shift: dict[str, Any]) -> str:
     counts = f"p {found['p']:.3f}, {found['num_new']:,} new and {found['num_own']:,} own pictures"
     if shift["found"]:
         return (
-            "These pictures are unlike those it was chosen on: the network sees them farther apart than own and new "
-            f"ones mixed by lot ({counts})."
+            "These pictures are unlike those it was chosen on: to the network, new and own ones lie farther apart than "
+            f"two sets drawn by lot ({counts})."
         )
     return f"No shift was found at this n ({counts}). A small one may be there."
 
