@@ -106,3 +106,14 @@ def test_a_run_that_is_not_finished_is_refused(pictures, tmp_path):
     unfinished = create_run(prepare_run(index_dataset(pictures), tiny_recipe()), tmp_path, "tiny")
     with pytest.raises(CheckpointError, match=r"(?s)is created.*fitwell resume"):
         load_trained(unfinished)
+
+
+def test_the_head_makes_the_logits_of_the_embeddings(run, pictures):
+    model = load_trained(run)
+    network = build_network(create_backbone("test_efficientnet"), len(model.classes), Head(dropout=0.2))
+    network.load_state_dict(load_best(run))
+    network.eval()
+    paths = list(read_split(run.split)["path"])[:5]
+    with torch.inference_mode():
+        logits = network.head(torch.from_numpy(model.embeddings(pictures, paths))).numpy()
+    np.testing.assert_allclose(logits, model.logits(pictures, paths), atol=1e-4)

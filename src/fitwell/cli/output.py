@@ -93,6 +93,8 @@ def print_verdict(metrics: dict[str, Any], run: Path) -> None:
     for row in metrics.get("targets", ()):
         bound = f"{'>=' if row['at_least'] else '<='} {row['bound']:g}"
         print(f"  target {row['target'].replace('_', ' ')} {bound}: {row['verdict']}, {_with_interval(row)}")
+    if "shift" in metrics:
+        _print_shift(metrics["shift"])
     print(f"run: {run}")
     print(f"report: {run / 'report.html'}")
 
@@ -122,6 +124,17 @@ def _print_thresholds(metrics: dict[str, Any]) -> None:
         f1, precision = (_with_interval(row[name]) for name in ("f1", "average_precision"))
         print(f"  {row['class']}: {row['support']} images, threshold {row['threshold']:.3f}")
         print(f"    F1 {f1}, average precision {precision}")
+
+
+def _print_shift(shift: dict[str, Any]) -> None:
+    """Print whether other images are unlike the run's own: a warning on stderr where they are."""
+    verdict, *rest = shift["sentences"]
+    if shift["found"]:
+        print(f"warning: {verdict}", file=sys.stderr)
+    else:
+        print(f"  shift: {verdict}")
+    for sentence in rest:
+        print(f"  {sentence}")
 
 
 def _print_baseline(baseline: dict[str, Any]) -> None:

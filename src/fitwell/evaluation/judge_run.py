@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from fitwell.data.split import read_split
+from fitwell.data.split import PARTS, read_split
 from fitwell.evaluation.choices import choose_on_val
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
+from fitwell.evaluation.judge_shift import write_shift
 from fitwell.evaluation.report.page import write_report
 from fitwell.evaluation.results import write_results
 from fitwell.evaluation.trained import TrainedModel, load_trained
@@ -26,7 +27,7 @@ def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> di
     Args:
         images: N rows with id, path, label and what is known of them. root: that the paths begin at.
 
-    Returns: what metrics.json holds.
+    Returns: what metrics.json holds, and of other images than the run's own, `shift`: see `judge_shift.write_shift`.
 
     Raises:
         CheckpointError: when the run is not finished.
@@ -40,6 +41,8 @@ def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> di
             _log_opening(run)
         metrics = _write(run, name, images, model, root)
         metrics = _hold_to_targets(run, name, metrics, model)
+        if name not in PARTS:
+            metrics = {**metrics, "shift": write_shift(run, name, images, root, model)}
         write_report(run)
         write_results(run)
     return metrics

@@ -17,10 +17,10 @@ from pydantic import TypeAdapter
 from fitwell.data.loader import ImageSource, load_batches
 from fitwell.data.transforms import Preprocessing
 from fitwell.errors import CheckpointError
-from fitwell.evaluation.predict import predict_logits
+from fitwell.evaluation.predict import Batches, predict_logits, run_batches
 from fitwell.evaluation.symmetries import averaged
 from fitwell.model.compute import compute_of
-from fitwell.model.engine import Extract, available_engines, build_engine
+from fitwell.model.engine import Extract, available_engines, build_engine, in_torch
 from fitwell.model.network import build_network, create_backbone
 from fitwell.model.saved_weights import load_best
 from fitwell.recipe.read import recipe_of
@@ -38,10 +38,12 @@ class TrainedModel:
     """What a run learned, ready to predict.
 
     Attributes:
+        extract: pictures to logits (B, C). embed: pictures to what the head sees of them (B, D).
         ordered: whether the classes go from less to more. several: whether an image shows any number of them.
     """
 
     extract: Extract
+    embed: Extract
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     workers: int
@@ -54,9 +56,20 @@ class TrainedModel:
         Raises:
             DataError: when an image cannot be decoded; it is never passed over.
         """
+        return predict_logits(self.extract, self._batches(root, paths), len(paths))
+
+    def embeddings(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
+        """Return the pooled features (N, D) of the images `paths`, relative to `root`; of no mirrored copies.
+
+        Raises:
+            DataError: as `logits`.
+        """
+        return run_batches(self.embed, self._batches(root, paths), len(paths)).numpy()
+
+    def _batches(self, root: Path, paths: Sequence[str]) -> Batches:
         source = ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
         batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
-        return predict_logits(self.extract, load_batches(source, batches, epoch=0, workers=self.workers), len(paths))
+        return load_batches(source, batches, epoch=0, workers=self.workers)
 
     def latencies(self, count: int = NUM_TIMED) -> list[float]:
         """Return the milliseconds that each of `count` single pictures takes, one after another, once decoded."""
@@ -94,7 +107,8 @@ def load_trained(run: RunFolder) -> TrainedModel:
     extract = averaged(extract, recipe.predict.average_over)
     preprocessing = TypeAdapter(Preprocessing).validate_python(record["preprocessing"])
     ordered, several = bool(recipe.target.order), recipe.target.is_multi_label
-    return TrainedModel(extract, preprocessing, classes, int(recipe.execution.workers), ordered, several)
+    embed = in_torch(network.backbone, compute)
+    return TrainedModel(extract, embed, preprocessing, classes, int(recipe.execution.workers), ordered, several)
 
 
 def _engine(recipe: Recipe, device: str) -> str:

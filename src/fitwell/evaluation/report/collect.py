@@ -30,6 +30,7 @@ def collect(run: RunFolder) -> dict[str, Any]:
         "verdict": describe_verdict(evaluations[headline]) if headline else None,
         "headline": headline,
         "evaluations": evaluations,
+        "shifts": {path.parent.name: read_json(path) for path in sorted(run.path.glob("evaluation/*/shift.json"))},
         "promised": _find_promised(evaluations, headline),
         "findings": list(read_json_lines(run.findings)),
         "split": split,
