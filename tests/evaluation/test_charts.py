@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fitwell.evaluation.charts import (
+    confidence_chart,
     confusion_chart,
     inline,
     learning_curves,
@@ -23,6 +24,11 @@ SELECTIVE = {
     "curve": [[0.25, 0.0], [0.5, 0.5], [0.75, 1 / 3], [1.0, 0.5]],
     "augrc": {"value": 0.25},
     "error_at_90": {"value": 0.5},
+}
+
+CONFIDENCE = {
+    "right": {"counts": [0] * 5 + [1, 2, 3, 4, 40], "median": 0.95},
+    "wrong": {"counts": [0] * 5 + [7, 2, 0, 0, 0], "median": 0.55},
 }
 
 
@@ -55,6 +61,7 @@ def draw_everything():
         confusion_chart(np.array([[3, 1], [0, 4]]), ["cat", "dog"]),
         roc_chart(np.array([[0, 0], [0, 0.5], [1, 1]]), positive="dog", area=0.75),
         reliability_chart(make_calibration()),
+        confidence_chart(CONFIDENCE),
         risk_coverage_chart(SELECTIVE),
     ]
 
@@ -93,6 +100,13 @@ def test_reliability_chart_tells_plain_from_tempered():
     for text in ("right (share)", "images", "as they are", "with the temperature", "as sure as right"):
         assert text in seen
     assert "with the temperature" not in texts(reliability_chart(make_calibration(tempered=False)))
+
+
+def test_the_confidence_chart_draws_wrong_answers_downwards_with_plain_counts():
+    seen = texts(confidence_chart(CONFIDENCE))
+    assert {"right", "wrong", "images"} <= set(seen)
+    assert seen.count("20") == 2
+    assert not [text for text in seen if text.startswith("-")]
 
 
 def test_learning_rate_curve_leaves_out_a_part_that_never_trains():

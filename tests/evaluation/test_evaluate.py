@@ -57,7 +57,7 @@ def test_metrics_json_is_what_was_returned_and_stands_beside_the_other_files(run
     assert written.pop("schema_version") == 1
     assert written == metrics
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    figures = [f"figures/{name}.svg" for name in ("confusion", "reliability", "risk_coverage", "roc")]
+    figures = [f"figures/{name}.svg" for name in ("confidence", "confusion", "reliability", "risk_coverage", "roc")]
     assert names == ["confusion.csv", *figures, "metrics.json", "predictions.parquet"]
 
 

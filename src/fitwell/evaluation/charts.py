@@ -1,4 +1,4 @@
-"""Pictures of a run as SVG text: learning curves, learning rate, confusion matrix, ROC, risk against coverage.
+"""Pictures of a run as SVG text: learning curves and rates, confusion matrix, ROC, confidence, risk against coverage.
 
 The same numbers give the same bytes. Colours are Okabe and Ito's, told apart by colour-blind readers and, with
 their different dashes, in grey print. Names come from folders of strangers: they are drawn as they are, never
@@ -193,6 +193,33 @@ def reliability_chart(calibration: dict[str, Any]) -> str:
         counts.set_xlabel("confidence: the largest probability")
 
     return _draw(_fill, (4.4, 4.9))
+
+
+def confidence_chart(spread: dict[str, Any]) -> str:
+    """Draw how many images have which confidence, the right answers upwards and the wrong ones downwards.
+
+    Args:
+        spread: `right` and `wrong` of confidence_distribution in metrics.json.
+    """
+
+    def _fill(figure: Figure) -> None:
+        axes = figure.subplots()
+        for answer, color, side, dash in (("right", BLUE, 1, "-"), ("wrong", ORANGE, -1, "--")):
+            counts, median = side * np.array(spread[answer]["counts"]), spread[answer]["median"]
+            edges = np.linspace(0, 1, len(counts) + 1)
+            axes.stairs(counts, edges, color=color, fill=True, alpha=0.45)
+            axes.stairs(counts, edges, color=color, linestyle=dash, label=answer)
+            if median is not None:
+                axes.axvline(median, *((0.5, 0.97) if side > 0 else (0.03, 0.5)), color=color, linestyle=":")
+        most = max(*spread["right"]["counts"], *spread["wrong"]["counts"], 1)
+        axes.axhline(0, color=FAINT, linewidth=1)
+        axes.set(xlim=(0, 1), ylim=(-1.1 * most, 1.1 * most))
+        axes.yaxis.set_major_formatter(lambda count, _: f"{abs(count):g}")
+        axes.set_xlabel("confidence: the largest probability")
+        axes.set_ylabel("images")
+        axes.legend(loc="upper left")
+
+    return _draw(_fill, (4.4, 3.4))
 
 
 def risk_coverage_chart(selective: dict[str, Any]) -> str:

@@ -16,8 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitwell.errors import DataError
-from fitwell.evaluation.charts import confusion_chart, reliability_chart, risk_coverage_chart, roc_chart
+from fitwell.evaluation.charts import (
+    confidence_chart,
+    confusion_chart,
+    reliability_chart,
+    risk_coverage_chart,
+    roc_chart,
+)
 from fitwell.evaluation.choices import judge_choices
+from fitwell.evaluation.confidence import judge_confidence
 from fitwell.evaluation.conformal import describe_promise, promise_sets
 from fitwell.evaluation.intervals import (
     Interval,
@@ -120,16 +127,16 @@ def write_evaluation(
         "confusion": matrix.tolist(),
         "roc": _roc(judged, classes),
         **judge_choices(run, logits, judged.labels, units),
+        "confidence_distribution": judge_confidence(judged.probs, judged.labels, classes),
         **_slices(judged, images),
         **_abstaining(run, split, judged, classes),
     }
     metrics["notes"] = limits_of(metrics)
     answers = {"predicted": np.array(classes)[judged.probs.argmax(axis=1)], "confidence": judged.probs.max(axis=1)}
     folder = run.evaluation(split)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    _write_figures(folder / "figures", metrics, matrix, classes)
     write_bytes(folder / "predictions.parquet", predictions_table(images, answers, judged.probs, classes))
     write_text(folder / "confusion.csv", _confusion_csv(matrix, classes))
-    _write_figures(folder / "figures", metrics, matrix, classes)
     write_json(folder / "metrics.json", metrics)  # last: who finds it finds the rest
     return metrics
 
@@ -304,8 +311,10 @@ def _roc(judged: Judged, classes: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 def _write_figures(folder: Path, metrics: dict[str, Any], matrix: NDArray[np.int64], classes: tuple[str, ...]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "confusion.svg", confusion_chart(matrix, classes))
     write_text(folder / "reliability.svg", reliability_chart(metrics["calibration"]))
+    write_text(folder / "confidence.svg", confidence_chart(metrics["confidence_distribution"]["all"]))
     write_text(folder / "risk_coverage.svg", risk_coverage_chart(metrics["selective"]))
     _write_roc(folder / "roc.svg", metrics)
 

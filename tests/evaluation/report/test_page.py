@@ -44,9 +44,19 @@ def test_the_page_says_the_verdict_first_and_then_what_it_rests_on(tmp_path):
     places = [page.text.find(text) for text in order]
     assert -1 not in places, order[places.index(-1)]
     assert places == sorted(places)
-    assert page.tags.count("svg") == 4 + 6  # tiles; curves, learning rate, confusion, ROC, reliability, risk
+    assert page.tags.count("svg") == 4 + 7  # tiles; curves, rates, confusion, ROC, reliability, confidence, risk
     assert "head: 3 epochs; 9 s of computing." in page.text
     assert "Groups 5 5 5" in page.text
+
+
+def test_the_page_says_how_sure_right_and_wrong_answers_are(tmp_path):
+    run = make_run(tmp_path)
+    spread = judge(run)["confidence_distribution"]["all"]
+    write_report(run)
+    numbers = " ".join(
+        f"{spread[answer]['num_images']} {format_number(spread[answer]['median'])}" for answer in ("right", "wrong")
+    )
+    assert f"All {numbers}" in Page(run.report_html).text
 
 
 def test_the_page_holds_no_script_and_asks_nothing_of_the_network(tmp_path):
@@ -170,7 +180,7 @@ def test_more_than_two_classes_are_headed_by_balanced_accuracy_and_have_no_roc(t
     assert "guessing would reach 33.3." in page.text
     assert "AUC, against the rest" in page.text
     assert "Every image counts as independent: no groups were given." in page.text
-    assert page.tags.count("svg") == 4 + 5
+    assert page.tags.count("svg") == 4 + 6
 
 
 def test_the_page_says_what_the_threshold_of_val_promised_and_what_it_keeps_on_test(tmp_path):

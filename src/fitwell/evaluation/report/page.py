@@ -15,6 +15,7 @@ import numpy as np
 
 from fitwell.data.split import PARTS
 from fitwell.evaluation.charts import (
+    confidence_chart,
     confusion_chart,
     inline,
     learning_curves,
@@ -104,7 +105,7 @@ def _drawings(content: dict[str, Any]) -> dict[str, tuple[str, Callable[[], str]
     """Return by name what a picture shows, and what draws it; None without data."""
     epochs, rates, training = content["epochs"], content["rates"], content["training"]
     judged = content["evaluations"].get(content["headline"]) or {}
-    roc = judged.get("roc")
+    roc, spread = judged.get("roc"), judged.get("confidence_distribution")
     return {
         "curves": (
             "Loss and validation metric per epoch",
@@ -130,6 +131,10 @@ def _drawings(content: dict[str, Any]) -> dict[str, tuple[str, Callable[[], str]
         "reliability": (
             "Share that is right by confidence",
             partial(reliability_chart, judged["calibration"]) if "calibration" in judged else None,
+        ),
+        "confidence": (
+            "Images by confidence: right answers upwards, wrong ones downwards",
+            partial(confidence_chart, spread["all"]) if spread else None,
         ),
         "risk_coverage": (
             "Errors among the surest images by their share",
