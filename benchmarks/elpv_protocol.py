@@ -45,10 +45,13 @@ SETTINGS = {
     "augment.flip": "dihedral",
     "augment.views": "8",
     "balance.class_weights": "none",
-    "select.metric": "log_loss",
+    "loss.label_smoothing": "0",
+    "optimizer.kind": "muon",
+    "select.metric": "auc",
     "predict.average_over": "dihedral",
-    "phases.fine-tune.epochs": "12",
-    "phases.fine-tune.learning_rate": "1.5e-3",
+    "phases.fine-tune.epochs": "8",
+    "phases.fine-tune.learning_rate": "2e-3",
+    "phases.fine-tune.head_learning_rate": "2e-3",
 }
 
 
