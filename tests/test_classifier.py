@@ -44,6 +44,7 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
         "findings.jsonl",
         "history.jsonl",
         "machine.jsonl",
+        "model_card.md",
         "recipe.yaml",
         "report.html",
         "report.json",

@@ -96,6 +96,10 @@ class RunFolder:
         return self.path / "report.json"
 
     @property
+    def model_card(self) -> Path:
+        return self.path / "model_card.md"
+
+    @property
     def log(self) -> Path:
         return self.path / "run.log"
 

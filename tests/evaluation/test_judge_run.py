@@ -1,4 +1,7 @@
+import pytest
+
 from fitted_runs import HARD, with_targets
+from fitwell.errors import RunError
 from fitwell.files import read_json
 
 
@@ -18,3 +21,21 @@ def test_test_images_are_held_to_the_targets_of_the_recipe_and_val_images_are_no
     assert verdicts["auc"] == "not decidable"
     assert "Does it reach its targets?" in own_copy.run.report_html.read_text()
     assert "targets" not in own_copy.evaluate("val")
+
+
+def test_what_the_owner_wrote_in_the_model_card_stays(own_copy):
+    card, empty = own_copy.run.model_card, "<!-- yours: intended-use -->\n\n"
+    card.write_text(card.read_text().replace(empty, "<!-- yours: intended-use -->\nFor colours.\n"))
+    own_copy.evaluate("test")
+    assert "<!-- yours: intended-use -->\nFor colours.\n<!-- end -->" in card.read_text()
+    assert "it has been looked at 2 times" in card.read_text()
+
+
+def test_with_a_broken_model_card_test_is_not_opened(own_copy):
+    card = own_copy.run.model_card
+    card.write_text(card.read_text().replace("<!-- end -->", "", 1))
+    broken = card.read_text()
+    with pytest.raises(RunError, match="“summary” has no end"):
+        own_copy.evaluate("test")
+    assert card.read_text() == broken
+    assert len(own_copy.run.read()["test_openings"]) == 1

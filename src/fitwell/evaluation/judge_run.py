@@ -12,6 +12,8 @@ from fitwell.evaluation.choices import choose_on_val
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
 from fitwell.evaluation.judge_shift import write_shift
+from fitwell.evaluation.report.model_card import OWN_TEXTS
+from fitwell.evaluation.report.own_texts import read_own_texts
 from fitwell.evaluation.report.page import write_report
 from fitwell.evaluation.results import write_results
 from fitwell.evaluation.trained import TrainedModel, load_trained
@@ -32,9 +34,11 @@ def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> di
     Raises:
         CheckpointError: when the run is not finished.
         DataError: when an image cannot be decoded, or has a class that the run does not know.
+        RunError: when a marker in model_card.md is broken, so that a text could be lost.
     """
     model = load_trained(run)
     with run.lock():
+        read_own_texts(run.model_card, OWN_TEXTS)  # with a broken one nobody need look at test
         if model.several and name != CHOSEN_ON:
             read_thresholds(run)  # without them nobody need look at test
         if name == "test":

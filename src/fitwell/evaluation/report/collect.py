@@ -128,7 +128,7 @@ def _read_recipe(run: RunFolder) -> dict[str, Any] | None:
 
 
 def _commands(run: RunFolder, record: dict[str, Any]) -> dict[str, str]:
-    """Return the command that was given and the one that repeats the run from its own recipe."""
+    """Return the command that was given, and those that repeat the run from its own recipe, use it and resume it."""
     given = [str(part) for part in record.get("command") or ()]
     if given and Path(given[0]).name in ("fitwell", "__main__.py"):
         given[0] = "fitwell"
@@ -136,5 +136,6 @@ def _commands(run: RunFolder, record: dict[str, Any]) -> dict[str, str]:
     return {
         "given": shlex.join(given),
         "repeat": shlex.join(["fitwell", "train", str(run.split), "--image-root", root, "--recipe", str(run.recipe)]),
+        "predict": shlex.join(["fitwell", "predict", str(run.path), "PICTURE"]),
         "resume": shlex.join(["fitwell", "resume", str(run.path)]),
     }

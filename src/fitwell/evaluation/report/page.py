@@ -28,6 +28,7 @@ from fitwell.evaluation.charts import (
 from fitwell.evaluation.metrics import METRICS
 from fitwell.evaluation.multi_label import NAMING_METRICS
 from fitwell.evaluation.report.collect import collect
+from fitwell.evaluation.report.model_card import write_model_card
 from fitwell.evaluation.report.wording import (
     EXPLANATIONS,
     FURTHER,
@@ -46,8 +47,10 @@ SHARES_AT_THRESHOLD = ("sensitivity", "specificity", "precision", "negative_pred
 
 
 def write_report(run: RunFolder) -> None:
-    """Write report.html and report.json of `run` from what its folder holds by now."""
+    """Write report.html and report.json of `run` from what its folder holds by now; once judged, model_card.md."""
     content = collect(run)
+    if content["headline"]:
+        write_model_card(run, content)
     write_text(run.report_html, render(content))
     write_json(run.report_json, {key: value for key, value in content.items() if key != "rates"})
 
