@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fitwell.data.check.inspection import Inspection, Look
     from fitwell.data.index import Dataset
-    from fitwell.evaluation.trained import TrainedModel
+    from fitwell.evaluation.trained import Trained
     from fitwell.recipe.schema import Recipe
     from fitwell.training.observer import Observer
     from fitwell.training.prepare import PreparedRun
@@ -51,7 +51,7 @@ class Classifier:
         self._runs_dir = Path(runs_dir)
         self._settings = dict(settings or {})
         self._run: RunFolder | None = None
-        self._trained: TrainedModel | None = None
+        self._trained: Trained | None = None
 
     @property
     def run(self) -> RunFolder:
@@ -136,6 +136,25 @@ def load(run: str | os.PathLike[str]) -> Classifier:
     classifier = Classifier()
     classifier._run = open_run_folder(Path(run))
     return classifier
+
+
+def ensemble(
+    runs: Sequence[str | os.PathLike[str]], *, runs_dir: str | os.PathLike[str] = "runs", name: str = "ensemble"
+) -> Classifier:
+    """Return the classifier of finished `runs` that answer together, by the mean of their calibrated probabilities.
+
+    It has a run folder of its own under `runs_dir`, is judged on val and, once, on test, and names its members: they
+    must stay where they are.
+
+    Raises:
+        FitwellError: when the runs cannot answer together; see `evaluation.ensemble.create_ensemble`.
+    """
+    from fitwell.evaluation.ensemble import create_ensemble
+
+    run = create_ensemble([open_run_folder(Path(each)) for each in runs], Path(runs_dir), name)
+    for split in ("val", "test"):
+        evaluate(run, split)
+    return load(run.path)
 
 
 def read_settings(recipe: str, settings: Mapping[str, object]) -> Recipe:
@@ -243,6 +262,12 @@ def train(
 
     Returns: the metrics of the last of `splits`, with intervals.
     """
+    if run.members():
+        raise UsageError(
+            found=f"{run.path} is an ensemble, which does not train.",
+            expected="a run that trains.",
+            fix=f"resume one of its members; or judge the ensemble: fitwell evaluate {run.path}",
+        )
     from fitwell.training.progress import showing_progress
     from fitwell.training.session import continue_run
 

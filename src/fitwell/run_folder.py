@@ -117,6 +117,14 @@ class RunFolder:
         """Return run.json."""
         return read_json(self.run_json)
 
+    def members(self) -> list[dict[str, Any]]:
+        """Return the runs that answer together in this one, as run.json names them; none in a run that trained."""
+        return list(self.read().get("members", ()))
+
+    def member(self, path: str) -> RunFolder:
+        """Return the run at `path`, seen from this one: a folder of runs can be moved as a whole."""
+        return RunFolder((self.path / path).resolve())
+
     def update(self, **changes: object) -> dict[str, Any]:
         """Merge `changes` into run.json, refresh the heartbeat, and return the whole record."""
         record = {**(self.read() if self.run_json.exists() else {}), **changes, "heartbeat": now()}

@@ -11,7 +11,9 @@ from fitwell.data.index import index_dataset
 from fitwell.data.split import read_split
 from fitwell.errors import CheckpointError, DataError
 from fitwell.evaluation import trained
-from fitwell.evaluation.trained import load_trained
+from fitwell.evaluation.metrics import softmax
+from fitwell.evaluation.multi_label import sigmoid
+from fitwell.evaluation.trained import load_trained, mean_logits
 from fitwell.model.network import build_network, create_backbone
 from fitwell.model.saved_weights import load_best
 from fitwell.recipe.schema import Head
@@ -117,3 +119,11 @@ def test_the_head_makes_the_logits_of_the_embeddings(run, pictures):
     with torch.inference_mode():
         logits = network.head(torch.from_numpy(model.embeddings(pictures, paths))).numpy()
     np.testing.assert_allclose(logits, model.logits(pictures, paths), atol=1e-4)
+
+
+def test_the_mean_of_probabilities_has_logits_even_where_each_is_almost_certain():
+    logits = np.array([[[900.0, 0.0]], [[0.0, 900.0]], [[2.0, 1.0]]])
+    last = np.exp(2) / (np.exp(2) + np.exp(1))
+    np.testing.assert_allclose(softmax(mean_logits(logits, several=False)), [[(1 + last) / 3, (2 - last) / 3]])
+    given = np.array([[[800.0]], [[-800.0]], [[1.0]]])
+    np.testing.assert_allclose(sigmoid(mean_logits(given, several=True)), [[(1 + 1 / (1 + np.exp(-1))) / 3]])

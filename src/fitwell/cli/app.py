@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from fitwell.cli import check, compare, demo, judge, recipes, shortlist, suite, train
+from fitwell.cli import check, compare, demo, ensemble, judge, recipes, shortlist, suite, train
 from fitwell.cli.output import print_error
 from fitwell.errors import FitwellError
 
@@ -34,6 +34,7 @@ app.command(suite.suite)
 app.command(judge.evaluate)
 app.command(judge.predict)
 app.command(compare.compare)
+app.command(ensemble.ensemble)
 recipes_app = App(name="recipes", help="List and show the recipes.")
 recipes_app.command(recipes.list_recipes, name="list")
 recipes_app.command(recipes.show)

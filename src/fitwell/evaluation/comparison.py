@@ -57,6 +57,11 @@ class JudgedRun:
         """Return what is equal where train, val and test are."""
         return str(self.record["split"]["hash"])
 
+    @property
+    def members(self) -> list[str] | None:
+        """Return the runs that an ensemble is made of; None for a run that trained."""
+        return [member["id"] for member in self.record.get("members", ())] or None
+
     def metrics(self) -> dict[str, float | None]:
         """Return every metric on the test images."""
         return all_metrics(self.probs, self.labels, ordered=self.ordered)
@@ -89,8 +94,7 @@ def compare_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
     _adjust(found["comparisons"])
     of_a_pair = () if found["case"] == "images" else ("seed", "split.fold")
     for other, comparison in zip(recipes[1:], found["comparisons"], strict=True):
-        rows = recipe_difference(recipes[0][0].recipe, other[0].recipe)
-        comparison["recipe"] = [row for row in rows if row["key"] not in of_a_pair]
+        comparison["recipe"] = [row for row in _difference(recipes[0][0], other[0]) if row["key"] not in of_a_pair]
     return {
         **found,
         "confidence": CONFIDENCE,
@@ -176,8 +180,16 @@ def _by_recipe(judged: Sequence[JudgedRun]) -> list[list[JudgedRun]]:
     for each in judged:
         asked = settings_asked(each.recipe)
         asked["seed"] = asked["split"]["fold"] = None
+        asked["members"] = each.members
         recipes.setdefault(to_json(asked), []).append(each)
     return list(recipes.values())
+
+
+def _difference(first: JudgedRun, other: JudgedRun) -> list[dict[str, Any]]:
+    """Return what differs in the recipes; of an ensemble, whose recipe trains nothing, its members."""
+    if first.members or other.members:
+        return [{"key": "members", "before": first.members, "after": other.members}]
+    return recipe_difference(first.recipe, other.recipe)
 
 
 def _compare_on_images(judged: Sequence[JudgedRun]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fitwell.data.split import PARTS, read_split
 from fitwell.evaluation.choices import choose_on_val
+from fitwell.evaluation.ensemble import compare_with_best_member
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
 from fitwell.evaluation.judge_shift import write_shift
@@ -16,7 +17,7 @@ from fitwell.evaluation.report.model_card import OWN_TEXTS
 from fitwell.evaluation.report.own_texts import read_own_texts
 from fitwell.evaluation.report.page import write_report
 from fitwell.evaluation.results import write_results
-from fitwell.evaluation.trained import TrainedModel, load_trained
+from fitwell.evaluation.trained import Trained, load_trained
 from fitwell.evaluation.verdicts import Footprint, judge_targets
 from fitwell.files import write_json
 from fitwell.recipe.read import recipe_hash, recipe_of
@@ -45,6 +46,8 @@ def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> di
             _log_opening(run)
         metrics = _write(run, name, images, model, root)
         metrics = _hold_to_targets(run, name, metrics, model)
+        if name == "test" and run.members():
+            run.update(best_member=compare_with_best_member(run))
         if name not in PARTS:
             metrics = {**metrics, "shift": write_shift(run, name, images, root, model)}
         write_report(run)
@@ -52,7 +55,7 @@ def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> di
     return metrics
 
 
-def _write(run: RunFolder, name: str, images: pd.DataFrame, model: TrainedModel, root: Path) -> dict[str, Any]:
+def _write(run: RunFolder, name: str, images: pd.DataFrame, model: Trained, root: Path) -> dict[str, Any]:
     logits = model.logits(root, list(images["path"]))
     if model.several:
         usual = read_split(run.split).query("split == 'train'")["label"].mode()[0]
@@ -64,13 +67,13 @@ def _write(run: RunFolder, name: str, images: pd.DataFrame, model: TrainedModel,
     return write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=model.ordered)
 
 
-def _hold_to_targets(run: RunFolder, name: str, metrics: dict[str, Any], model: TrainedModel) -> dict[str, Any]:
+def _hold_to_targets(run: RunFolder, name: str, metrics: dict[str, Any], model: Trained) -> dict[str, Any]:
     """Return the metrics with what became of each target of the recipe; val chose, and can meet none."""
     targets = recipe_of(run).targets
     if targets.is_empty() or name == "val":
         return metrics
     latencies = model.latencies() if targets.latency_milliseconds is not None else []
-    rows = judge_targets(targets, metrics, Footprint(latencies, run.best_weights.stat().st_size))
+    rows = judge_targets(targets, metrics, Footprint(latencies, model.weights_bytes))
     judged = {**metrics, "targets": rows}
     write_json(run.evaluation(name) / "metrics.json", judged)
     return judged

@@ -33,7 +33,7 @@ from fitwell.run_folder import RunFolder
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fitwell.evaluation.trained import TrainedModel
+    from fitwell.evaluation.trained import Trained
 
 SEVERAL = Labelling(several=True)
 OWN = "val"
@@ -56,7 +56,7 @@ class Answers:
     groups: NDArray[Any] | None
 
 
-def write_shift(run: RunFolder, name: str, images: pd.DataFrame, root: Path, model: TrainedModel) -> dict[str, Any]:
+def write_shift(run: RunFolder, name: str, images: pd.DataFrame, root: Path, model: Trained) -> dict[str, Any]:
     """Write `evaluation/<name>/shift.json` of images that were just judged there, and return what it holds.
 
     Args:
@@ -110,7 +110,7 @@ def describe_shift(shift: dict[str, Any]) -> list[str]:
 
 
 def _see(
-    own: tuple[pd.DataFrame, Path], new: tuple[pd.DataFrame, Path], model: TrainedModel
+    own: tuple[pd.DataFrame, Path], new: tuple[pd.DataFrame, Path], model: Trained
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]], str | None]:
     """Return how the pictures compare, how classes moved, and why nothing could be compared, if so."""
     (own_images, own_root), (new_images, root) = ((_some(images), root) for images, root in (own, new))

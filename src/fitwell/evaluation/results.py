@@ -28,7 +28,7 @@ def collect_results(run: RunFolder) -> dict[str, Any]:
     phases = dict.fromkeys(entry["phase"] for entry in epochs)
     return {
         "run": run.id,
-        "backbone": recipe.model.backbone,
+        "backbone": " + ".join(member["backbone"] for member in run.members()) or recipe.model.backbone,
         "recipe_hash": recipe_hash(recipe),
         "classes": record["data"]["classes"],
         "class_weights": record.get("class_weights"),

@@ -1,4 +1,4 @@
-"""A trained run, loaded for inference: the network, its preprocessing and its classes."""
+"""A trained run, loaded for inference: network, preprocessing and classes; or several runs that answer together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ class TrainedModel:
     Attributes:
         extract: pictures to logits (B, C). embed: pictures to what the head sees of them (B, D).
         ordered: whether the classes go from less to more. several: whether an image shows any number of them.
+        weights_bytes: of the weights on disk.
     """
 
     extract: Extract
@@ -49,6 +51,7 @@ class TrainedModel:
     workers: int
     ordered: bool = False
     several: bool = False
+    weights_bytes: int = 0
 
     def logits(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
         """Return logits (N, C) for the images `paths`, relative to `root`.
@@ -83,12 +86,103 @@ class TrainedModel:
         return [1000 * (end - start) for start, end in pairwise(times)]
 
 
-def load_trained(run: RunFolder) -> TrainedModel:
-    """Return the model of a finished `run`.
+@dataclass(frozen=True)
+class TrainedEnsemble:
+    """Trained models that answer together, by the mean of their probabilities.
+
+    Attributes:
+        members: at least two, of the same classes. temperatures: that their logits are divided by, one each.
+    """
+
+    members: tuple[TrainedModel, ...]
+    temperatures: tuple[float, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the logits."""
+        return self.members[0].classes
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the classes go from less to more."""
+        return self.members[0].ordered
+
+    @property
+    def several(self) -> bool:
+        """Whether an image shows any number of classes."""
+        return self.members[0].several
+
+    @property
+    def weights_bytes(self) -> int:
+        """How much the weights of all members take on disk."""
+        return sum(member.weights_bytes for member in self.members)
+
+    def logits(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
+        """Return the logits (N, C) of the mean probability; see `TrainedModel.logits`."""
+        given = [
+            member.logits(root, paths) / temperature
+            for member, temperature in zip(self.members, self.temperatures, strict=True)
+        ]
+        return mean_logits(np.stack(given), several=self.several).astype(np.float32)
+
+    def embeddings(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
+        """Return what the heads of all members see of the images, side by side (N, D)."""
+        return np.concatenate([member.embeddings(root, paths) for member in self.members], axis=1)
+
+    def latencies(self, count: int = NUM_TIMED) -> list[float]:
+        """Return the milliseconds that `count` single pictures take, each through one member after another."""
+        return [sum(times) for times in zip(*(member.latencies(count) for member in self.members), strict=True)]
+
+
+Trained = TrainedModel | TrainedEnsemble
+
+
+def mean_logits(logits: NDArray[np.floating[Any]], *, several: bool) -> NDArray[np.float64]:
+    """Return logits (N, C) whose probabilities are the mean of those of M models' `logits` (M, N, C).
+
+    Args:
+        several: whether each class has a sigmoid of its own; else one softmax goes over all of them.
+
+    Source: Lakshminarayanan et al. 2017, arXiv:1612.01474, section 2.4, where the mean is uniform too.
+    """
+    from scipy.special import log_expit, log_softmax, logsumexp
+
+    exact = logits.astype(np.float64)
+    if several:
+        difference: NDArray[np.float64] = logsumexp(log_expit(exact), axis=0) - logsumexp(log_expit(-exact), axis=0)
+        return difference
+    mean: NDArray[np.float64] = logsumexp(log_softmax(exact, axis=2), axis=0) - np.log(len(exact))
+    return mean
+
+
+def load_trained(run: RunFolder) -> Trained:
+    """Return the model of a finished `run`, or the models of an ensemble.
 
     Raises:
-        CheckpointError: when the run is not finished, or its weights are not those it finished with.
+        CheckpointError: when the run is not finished, its weights are not those it finished with, or a member of the
+            ensemble is gone or was trained again.
     """
+    members = run.members()
+    if not members:
+        return _load_model(run)
+    models = [_load_model(_open_member(run, member)) for member in members]
+    return TrainedEnsemble(tuple(models), tuple(member["temperature"] or 1.0 for member in members))
+
+
+def _open_member(ensemble: RunFolder, member: dict[str, Any]) -> RunFolder:
+    run = ensemble.member(member["path"])
+    found = run.read().get("best_sha256") if run.run_json.is_file() else None
+    if found != member["best_sha256"]:
+        state = "was trained again" if run.run_json.is_file() else "is gone"
+        raise CheckpointError(
+            found=f"{run.path}, a member of the ensemble {ensemble.path}, {state}.",
+            expected="the members that it was made of, with the weights they had.",
+            fix="put the run back, or make a new ensemble: fitwell ensemble RUN RUN",
+        )
+    return run
+
+
+def _load_model(run: RunFolder) -> TrainedModel:
     record = run.read()
     if record.get("state") != "finished":
         raise CheckpointError(
@@ -108,7 +202,9 @@ def load_trained(run: RunFolder) -> TrainedModel:
     preprocessing = TypeAdapter(Preprocessing).validate_python(record["preprocessing"])
     ordered, several = bool(recipe.target.order), recipe.target.is_multi_label
     embed = in_torch(network.backbone, compute)
-    return TrainedModel(extract, embed, preprocessing, classes, int(recipe.execution.workers), ordered, several)
+    size_of_weights = run.best_weights.stat().st_size
+    workers = int(recipe.execution.workers)
+    return TrainedModel(extract, embed, preprocessing, classes, workers, ordered, several, size_of_weights)
 
 
 def _engine(recipe: Recipe, device: str) -> str:

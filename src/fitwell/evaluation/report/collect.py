@@ -132,6 +132,9 @@ def _commands(run: RunFolder, record: dict[str, Any]) -> dict[str, str]:
     given = [str(part) for part in record.get("command") or ()]
     if given and Path(given[0]).name in ("fitwell", "__main__.py"):
         given[0] = "fitwell"
+    members = [str(run.member(member["path"]).path) for member in record.get("members", ())]
+    if members:
+        return {"given": shlex.join(given), "repeat": shlex.join(["fitwell", "ensemble", *members])}
     root = str(record.get("data", {}).get("root") or "FOLDER")
     return {
         "given": shlex.join(given),
