@@ -21,7 +21,7 @@ from fitwell.evaluation.predict import predict_logits
 from fitwell.evaluation.symmetries import averaged
 from fitwell.model.compute import compute_of
 from fitwell.model.engine import Extract, available_engines, build_engine
-from fitwell.model.network import build_network, create_backbone
+from fitwell.model.network import Network, build_network, create_backbone
 from fitwell.model.saved_weights import load_best
 from fitwell.recipe.read import recipe_of
 from fitwell.recipe.schema import Recipe
@@ -38,15 +38,21 @@ class TrainedModel:
     """What a run learned, ready to predict.
 
     Attributes:
+        extract: the network as the run's engine computes it. network: in PyTorch; nothing in it trains.
         ordered: whether the classes go from less to more. several: whether an image shows any number of them.
     """
 
     extract: Extract
+    network: Network
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     workers: int
     ordered: bool = False
     several: bool = False
+
+    def source(self, root: Path, paths: Sequence[str]) -> ImageSource:
+        """Return the images `paths`, relative to `root`, as the network gets them."""
+        return ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
 
     def logits(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
         """Return logits (N, C) for the images `paths`, relative to `root`.
@@ -54,7 +60,7 @@ class TrainedModel:
         Raises:
             DataError: when an image cannot be decoded; it is never passed over.
         """
-        source = ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
+        source = self.source(root, paths)
         batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
         return predict_logits(self.extract, load_batches(source, batches, epoch=0, workers=self.workers), len(paths))
 
@@ -87,6 +93,7 @@ def load_trained(run: RunFolder) -> TrainedModel:
     classes = tuple(record["data"]["classes"])
     network = build_network(create_backbone(recipe.model.backbone), len(classes), recipe.model.head)
     network.load_state_dict(load_best(run, record["best_sha256"]))
+    network.requires_grad_(False)
     compute = compute_of(recipe)
     compute.move_module(network)
     size = int(recipe.images.size)
@@ -94,7 +101,7 @@ def load_trained(run: RunFolder) -> TrainedModel:
     extract = averaged(extract, recipe.predict.average_over)
     preprocessing = TypeAdapter(Preprocessing).validate_python(record["preprocessing"])
     ordered, several = bool(recipe.target.order), recipe.target.is_multi_label
-    return TrainedModel(extract, preprocessing, classes, int(recipe.execution.workers), ordered, several)
+    return TrainedModel(extract, network, preprocessing, classes, int(recipe.execution.workers), ordered, several)
 
 
 def _engine(recipe: Recipe, device: str) -> str:
