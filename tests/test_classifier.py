@@ -38,6 +38,7 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
                 "/figures/reliability.svg",
                 "/figures/risk_coverage.svg",
                 "/metrics.json",
+                "/mistakes.csv",
                 "/predictions.parquet",
             )
         ),

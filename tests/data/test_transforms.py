@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from fitwell.data.transforms import Preprocessing, training_tensor
+from fitwell.data.transforms import Preprocessing, denormalise, normalise, training_tensor
 from fitwell.data.variation import Augmentation, draw_variation
 from pictures import evaluation_tensor
 
@@ -53,6 +53,13 @@ def test_crop_is_torchvisions_resize_and_center_crop(size, interpolation, crop_f
     )
     found = evaluation_tensor(picture, settings(crop_fraction=crop_fraction, interpolation=interpolation))
     torch.testing.assert_close(found, reference(picture), rtol=0, atol=1e-6)
+
+
+def test_every_level_is_the_same_after_normalising_and_back():
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    for mean, std in ((MEAN, STD), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))):
+        preprocessing = settings(mean=mean, std=std)
+        np.testing.assert_array_equal(denormalise(normalise(pixels, preprocessing), preprocessing), pixels)
 
 
 def test_crop_is_timms_evaluation_transform():

@@ -1,7 +1,9 @@
+import pandas as pd
 import pytest
 
 from fitted_runs import HARD, with_targets
 from fitwell.errors import RunError
+from fitwell.evaluation.judge_run import judge_run
 from fitwell.files import read_json
 
 
@@ -11,6 +13,15 @@ def test_every_opening_of_test_is_logged_and_of_val_is_not(own_copy):
     assert len(own_copy.run.read()["test_openings"]) == 1
     own_copy.evaluate("test")
     assert len(own_copy.run.read()["test_openings"]) == 2
+
+
+def test_what_was_named_wrongly_is_kept_with_its_picture(own_copy, pictures):
+    images = pd.DataFrame({"id": ["a", "b"], "path": ["red/00.png", "blue/00.png"], "label": ["blue", "blue"]})
+    (found,) = judge_run(own_copy.run, "theirs", images, pictures)["mistakes"]["shown"]
+    assert (found["id"], found["actual"], found["predicted"]) == ("a", "blue", "red")
+    folder = own_copy.run.evaluation("theirs")
+    assert read_json(folder / "metrics.json")["mistakes"]["shown"] == [found]
+    assert (folder / found["picture"]).is_file()
 
 
 def test_test_images_are_held_to_the_targets_of_the_recipe_and_val_images_are_not(own_copy):

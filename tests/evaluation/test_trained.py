@@ -104,6 +104,10 @@ def test_a_corrupt_image_is_never_passed_over(run, tmp_path):
         load_trained(run).logits(tmp_path, ["bad.png"])
 
 
+def test_nothing_in_a_loaded_network_trains(run):
+    assert not any(parameter.requires_grad for parameter in load_trained(run).network.parameters())
+
+
 def test_a_run_that_is_not_finished_is_refused(pictures, tmp_path):
     unfinished = create_run(prepare_run(index_dataset(pictures), tiny_recipe()), tmp_path, "tiny")
     with pytest.raises(CheckpointError, match=r"(?s)is created.*fitwell resume"):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 from PIL import Image
 
 from fitwell.data.loader import ImageSource
-from fitwell.data.transforms import Preprocessing
+from fitwell.data.transforms import denormalise
 
 ROWS, COLUMNS = 6, 8
 TILE = 128  # side in pixels
@@ -31,13 +30,8 @@ def contact_sheet(source: ImageSource) -> Image.Image:
     for row, image in enumerate(images):
         varied = (source.load(image, epoch) for epoch in range(COLUMNS - 1))
         for column, picture in enumerate([plain.load(image, 0), *varied]):
-            tile = _to_image(picture, source.preprocessing)
-            sheet.paste(tile, (column * (TILE + GAP), row * (TILE + GAP)))
+            tile = Image.fromarray(denormalise(picture, source.preprocessing))
+            sheet.paste(
+                tile.resize((TILE, TILE), Image.Resampling.LANCZOS), (column * (TILE + GAP), row * (TILE + GAP))
+            )
     return sheet
-
-
-def _to_image(picture: torch.Tensor, preprocessing: Preprocessing) -> Image.Image:
-    """Return the (3, S, S) float32 that a network sees as a tile."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    levels = (255 * (picture * std + mean)).round().clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).numpy()).resize((TILE, TILE), Image.Resampling.LANCZOS)

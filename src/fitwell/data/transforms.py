@@ -221,6 +221,13 @@ def normalise(pixels: NDArray[np.uint8], preprocessing: Preprocessing, *, out: T
     return picture
 
 
+def denormalise(picture: Tensor, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Return (H, W, 3), the levels that a normalised picture (3, H, W) was made of; for people to look at."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    levels = (255 * (picture * std + mean)).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(1, 2, 0).numpy()
+
+
 def _mean_color(preprocessing: Preprocessing) -> tuple[int, int, int]:
     red, green, blue = (round(255 * level) for level in preprocessing.mean)
     return red, green, blue

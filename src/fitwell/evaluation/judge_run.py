@@ -12,6 +12,7 @@ from fitwell.evaluation.choices import choose_on_val
 from fitwell.evaluation.ensemble import compare_with_best_member
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
+from fitwell.evaluation.gallery import write_mistakes
 from fitwell.evaluation.judge_shift import write_shift
 from fitwell.evaluation.report.model_card import OWN_TEXTS
 from fitwell.evaluation.report.own_texts import read_own_texts
@@ -64,7 +65,10 @@ def _write(run: RunFolder, name: str, images: pd.DataFrame, model: Trained, root
         choose_on_val(run, logits, images["label"], model.classes)
     counts = run.read()["split"]["counts"]["train"]
     majority = max(counts, key=counts.get)
-    return write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=model.ordered)
+    metrics = write_evaluation(run, name, images, logits, model.classes, majority=majority, ordered=model.ordered)
+    metrics["mistakes"] = write_mistakes(run.evaluation(name), images, logits, model, root)
+    write_json(run.evaluation(name) / "metrics.json", metrics)
+    return metrics
 
 
 def _hold_to_targets(run: RunFolder, name: str, metrics: dict[str, Any], model: Trained) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from fitwell.evaluation.predict import Batches, predict_logits, run_batches
 from fitwell.evaluation.symmetries import averaged
 from fitwell.model.compute import compute_of
 from fitwell.model.engine import Extract, available_engines, build_engine, in_torch
-from fitwell.model.network import build_network, create_backbone
+from fitwell.model.network import Network, build_network, create_backbone
 from fitwell.model.saved_weights import load_best
 from fitwell.recipe.read import recipe_of
 from fitwell.recipe.schema import Recipe
@@ -39,19 +39,25 @@ class TrainedModel:
     """What a run learned, ready to predict.
 
     Attributes:
-        extract: pictures to logits (B, C). embed: pictures to what the head sees of them (B, D).
+        extract: pictures to logits (B, C), as the run's engine computes them. embed: pictures to what the head sees
+            of them (B, D). network: in PyTorch; nothing in it trains.
         ordered: whether the classes go from less to more. several: whether an image shows any number of them.
         weights_bytes: of the weights on disk.
     """
 
     extract: Extract
     embed: Extract
+    network: Network
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     workers: int
     ordered: bool = False
     several: bool = False
     weights_bytes: int = 0
+
+    def source(self, root: Path, paths: Sequence[str]) -> ImageSource:
+        """Return the images `paths`, relative to `root`, as the network gets them."""
+        return ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
 
     def logits(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
         """Return logits (N, C) for the images `paths`, relative to `root`.
@@ -70,7 +76,7 @@ class TrainedModel:
         return run_batches(self.embed, self._batches(root, paths), len(paths)).numpy()
 
     def _batches(self, root: Path, paths: Sequence[str]) -> Batches:
-        source = ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
+        source = self.source(root, paths)
         batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
         return load_batches(source, batches, epoch=0, workers=self.workers)
 
@@ -113,9 +119,23 @@ class TrainedEnsemble:
         return self.members[0].several
 
     @property
+    def network(self) -> None:
+        """None: it looks through several."""
+        return None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the first member gets a picture."""
+        return self.members[0].preprocessing
+
+    @property
     def weights_bytes(self) -> int:
         """How much the weights of all members take on disk."""
         return sum(member.weights_bytes for member in self.members)
+
+    def source(self, root: Path, paths: Sequence[str]) -> ImageSource:
+        """Return the images `paths`, relative to `root`, as the first member gets them."""
+        return self.members[0].source(root, paths)
 
     def logits(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
         """Return the logits (N, C) of the mean probability; see `TrainedModel.logits`."""
@@ -194,6 +214,7 @@ def _load_model(run: RunFolder) -> TrainedModel:
     classes = tuple(record["data"]["classes"])
     network = build_network(create_backbone(recipe.model.backbone), len(classes), recipe.model.head)
     network.load_state_dict(load_best(run, record["best_sha256"]))
+    network.requires_grad_(False)
     compute = compute_of(recipe)
     compute.move_module(network)
     size = int(recipe.images.size)
@@ -204,7 +225,7 @@ def _load_model(run: RunFolder) -> TrainedModel:
     embed = in_torch(network.backbone, compute)
     size_of_weights = run.best_weights.stat().st_size
     workers = int(recipe.execution.workers)
-    return TrainedModel(extract, embed, preprocessing, classes, workers, ordered, several, size_of_weights)
+    return TrainedModel(extract, embed, network, preprocessing, classes, workers, ordered, several, size_of_weights)
 
 
 def _engine(recipe: Recipe, device: str) -> str:

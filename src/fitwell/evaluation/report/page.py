@@ -6,6 +6,7 @@ from the run folder alone, at any time. Each section of the page is a template o
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fitwell.data.finding import printable
 from fitwell.data.split import PARTS
 from fitwell.evaluation.charts import (
     confidence_chart,
@@ -43,6 +45,7 @@ from fitwell.files import write_json, write_text
 from fitwell.run_folder import RunFolder
 
 CALIBRATION_ERRORS = ("ece", "ece_equal_mass", "smooth_ece")
+NUM_MISTAKES_OPEN = 6  # the others fold away
 SHARES_AT_THRESHOLD = ("sensitivity", "specificity", "precision", "negative_predictive_value")
 
 
@@ -72,6 +75,8 @@ def render(content: dict[str, Any]) -> str:
         "heading": lambda name: spell(name)[:1].upper() + spell(name)[1:],
         "share": lambda value: "" if value is None else f"{value:.0%}",
         "at": lambda value: f"{200 * value:.1f}",
+        "printable": printable,
+        "address": partial(_embed, Path(content["path"]) / "evaluation" / str(content["headline"])),
     }
     template = environment.get_template("page.html.j2")
     several = any("thresholds" in judged for judged in content["evaluations"].values())
@@ -90,7 +95,16 @@ def render(content: dict[str, Any]) -> str:
         of_slices=("exact_match", "macro_f1") if several else ("accuracy", "balanced_accuracy"),
         of_all=("auc", "average_precision", "macro_f1") if several else ("auc", "balanced_accuracy", "accuracy"),
         parts=PARTS,
+        num_mistakes_open=NUM_MISTAKES_OPEN,
     )
+
+
+def _embed(folder: Path, name: str) -> str:
+    """Return the JPEG `name` in `folder` as an address that holds it; blank where somebody has removed it."""
+    path = folder / name
+    if not path.is_file():
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def _charts(content: dict[str, Any]) -> dict[str, Any]:
