@@ -132,13 +132,11 @@ def _commands(run: RunFolder, record: dict[str, Any]) -> dict[str, str]:
     given = [str(part) for part in record.get("command") or ()]
     if given and Path(given[0]).name in ("fitwell", "__main__.py"):
         given[0] = "fitwell"
+    commands = {"given": shlex.join(given), "predict": shlex.join(["fitwell", "predict", str(run.path), "PICTURE"])}
     members = [str(run.member(member["path"]).path) for member in record.get("members", ())]
     if members:
-        return {"given": shlex.join(given), "repeat": shlex.join(["fitwell", "ensemble", *members])}
+        return {**commands, "repeat": shlex.join(["fitwell", "ensemble", *members])}
     root = str(record.get("data", {}).get("root") or "FOLDER")
-    return {
-        "given": shlex.join(given),
-        "repeat": shlex.join(["fitwell", "train", str(run.split), "--image-root", root, "--recipe", str(run.recipe)]),
-        "predict": shlex.join(["fitwell", "predict", str(run.path), "PICTURE"]),
-        "resume": shlex.join(["fitwell", "resume", str(run.path)]),
-    }
+    repeat = ["fitwell", "train", str(run.split), "--image-root", root, "--recipe", str(run.recipe)]
+    resume = ["fitwell", "resume", str(run.path)]
+    return {**commands, "repeat": shlex.join(repeat), "resume": shlex.join(resume)}
