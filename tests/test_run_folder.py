@@ -177,3 +177,16 @@ def test_the_environment_names_the_commit_of_the_working_folder(tmp_path: Path, 
     assert describe_environment()["git"]["dirty"] is False
     (tmp_path / "new").write_text("")
     assert describe_environment()["git"]["dirty"] is True
+
+
+def test_an_ensemble_finds_its_members_beside_it_wherever_the_runs_were_moved(tmp_path):
+    ensemble = create_run_folder(tmp_path / "runs", "both")
+    ensemble.update(members=[{"id": "one", "path": "../one"}])
+    moved = RunFolder((tmp_path / "runs").rename(tmp_path / "archive") / ensemble.id)
+    assert [moved.member(each["path"]).path for each in moved.members()] == [tmp_path / "archive" / "one"]
+
+
+def test_a_run_that_trained_has_no_members(tmp_path):
+    run = create_run_folder(tmp_path, "alone")
+    run.update(state="finished")
+    assert run.members() == []

@@ -211,3 +211,16 @@ def test_of_several_classes_an_image_the_sigmoids_are_averaged_and_single_labels
     assert "It was not compared with its best member" in made.run.read()["best_member"]["sentence"]
     with pytest.raises(UsageError, match=r"`target` is .*single.* and .*multi_label"):
         create_ensemble([copies[0], first], tmp_path / "runs", "mixed")
+
+
+def test_the_model_card_names_the_members_and_claims_no_training(both):
+    card = both.run.model_card.read_text()
+    for member in both.run.members():
+        assert member["best_sha256"] in card
+    assert "The ensemble trains nothing" in card
+    assert "which began with" not in card
+
+
+def test_the_gallery_shows_what_the_first_member_saw_and_no_heat_map(both):
+    page = both.run.report_html.read_text()
+    assert "No image of these was named wrongly" in page or "several networks look at a picture" in page

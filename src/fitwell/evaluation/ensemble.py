@@ -40,7 +40,8 @@ def create_ensemble(runs: Sequence[RunFolder], runs_dir: Path, name: str) -> Run
     for run, record in zip(runs[1:], records[1:], strict=True):
         _require_alike(runs[0], records[0], run, record)
     ensemble = create_run_folder(runs_dir, name)
-    shutil.copyfile(runs[0].split, ensemble.split)
+    for mine, theirs in ((ensemble.split, runs[0].split), (ensemble.findings, runs[0].findings)):
+        shutil.copyfile(theirs, mine)  # the images are the same, and so is what was found about them
     recipe = recipe_of(runs[0]).model_dump(mode="json", include={"version", *JUDGED_BY})
     write_text(ensemble.recipe, to_yaml(recipe, HEADER))
     ensemble.update(

@@ -40,15 +40,15 @@ class Pictures:
     units: NDArray[Any]
 
 
-def choose_images(units: NDArray[Any], most: int = MOST_IMAGES, *, seed: int = 0) -> Places:
-    """Return the places of at most `most` images, unit by unit in an order drawn by `seed`; ascending."""
+def choose_images(units: NDArray[Any], most: int = MOST_IMAGES) -> Places:
+    """Return the places of at most `most` images, unit by unit in an order drawn by lot, always the same; ascending."""
     _, unit_of_image = np.unique(units, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(unit_of_image.max(initial=-1) + 1)
+    order = np.random.default_rng(0).permutation(unit_of_image.max(initial=-1) + 1)
     rank = np.argsort(order)
     return np.sort(np.argsort(rank[unit_of_image], kind="stable")[:most])
 
 
-def compare_pictures(own: Pictures, new: Pictures, *, seed: int = 0) -> dict[str, Any]:
+def compare_pictures(own: Pictures, new: Pictures) -> dict[str, Any]:
     """Return how unlike `new` pictures are to one's `own`, by a test and by a number that people can read.
 
     Returns:
@@ -68,12 +68,11 @@ def compare_pictures(own: Pictures, new: Pictures, *, seed: int = 0) -> dict[str
     is_new = sides[units]
     nearest = _nearest(squared, units)
     draws = [
-        (mmd2(kernel, lots), tell_apart(nearest, lots)) for lots in permute(units, sides, NUM_PERMUTATIONS, seed=seed)
+        (mmd2(kernel, lots), tell_apart(nearest, lots)) for lots in permute(units, sides, NUM_PERMUTATIONS, seed=0)
     ]
     null, apart_null = (np.concatenate(parts) for parts in zip(*draws, strict=True))
     found, apart = float(mmd2(kernel, is_new[:, None])[0]), float(tell_apart(nearest, is_new[:, None])[0])
-    # What rounding makes of a draw that equals what was found must not decide.
-    as_large = int((null >= found - 1e-12).sum())
+    as_large = int((null >= found - 1e-12).sum())  # rounding must not part a draw from what it equals
     return {
         "mmd2": found,
         "null": np.quantile(null, [0.025, 0.975]).tolist(),
@@ -197,7 +196,8 @@ def difference_of_means(
     Args:
         own, new: values (N,) in [0, 1] and groups (N,), which are drawn whole, or None when images are independent.
 
-    Returns: own and new (the means), difference, interval (None for a single unit) and method.
+    Returns: own and new (the means), difference, interval (None for a single unit; with few, widened for the smaller
+        set, see `intervals.interval_of`) and method.
     """
     units = [find_units(np.zeros(len(values), dtype=np.int64), groups) for values, groups in (own, new)]
     means = []
