@@ -10,7 +10,7 @@ from fitwell.recipe.schema import Augment, Execution, Head, Images, Model, Recip
 from fitwell.training import plan
 from fitwell.training.figures import Figure, KeptFigures
 from fitwell.training.pictures import resident_bytes
-from fitwell.training.plan import Extraction, choose, explain_plan, find_extraction, plan_execution
+from fitwell.training.plan import Extraction, build_probe, choose, explain_plan, find_extraction, plan_execution
 from fitwell.training.prepare import prepare_run
 from pictures import tiny_recipe
 
@@ -65,12 +65,12 @@ def test_everything_auto_is_measured_filled_and_explained():
     assert reason_of(planned, "memory_format").startswith("measured: contiguous ")
 
 
-def test_what_is_timed_trains_what_the_run_trains_at_most(monkeypatch):
-    trained, timed = set(), plan._forward_and_train
+def test_the_probe_trains_what_the_run_trains_at_most(monkeypatch):
+    probes, timed = [], plan._forward_and_train
 
-    def record(network, images, compute):
-        trained.add(sum(parameter.requires_grad for parameter in network.parameters()))
-        return timed(network, images, compute)
+    def record(probe, compute):
+        probes.append(probe)
+        return timed(probe, compute)
 
     monkeypatch.setattr(plan, "_forward_and_train", record)
     phases = [
@@ -81,7 +81,36 @@ def test_what_is_timed_trains_what_the_run_trains_at_most(monkeypatch):
     plan_execution(whole, recipe().model_copy(update={"phases": tuple(phases)}))
     assert all(parameter.requires_grad for parameter in whole.parameters())
     set_trainable(whole, Stages(stages=1))
-    assert trained == {sum(parameter.requires_grad for parameter in whole.parameters())}
+    trained = sum(parameter.requires_grad for parameter in whole.parameters())
+    assert {sum(parameter.requires_grad for parameter in probe.module.parameters()) for probe in probes} == {trained}
+
+
+MORE = Phase(name="more", train=Stages(stages=1), epochs=1, learning_rate=1e-3, batch_norm="fixed", depthwise="frozen")
+
+
+def test_on_kept_activations_the_probe_is_the_step_that_the_run_repeats():
+    whole = network()
+    before = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
+    probe = build_probe(whole, MORE, 32, keeps=True)
+    set_trainable(whole, Stages(stages=1))
+    boundary = whole.boundary()
+    whole.eval()
+    pictures = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(probe.inputs, whole.prefix(boundary)(pictures))
+        torch.testing.assert_close(probe.module(probe.inputs), whole(pictures), rtol=1e-4, atol=1e-5)
+    assert not [layer for layer in probe.module.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in whole.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "keeps"),
+    [({}, False), ({"train": "head"}, True), ({"train": "all"}, True), ({"image_size": 16}, True)],
+)
+def test_else_the_probe_begins_with_pictures(changes, keeps):
+    probe = build_probe(network(), MORE.model_copy(update=changes), 32, keeps=keeps)
+    assert probe.inputs.shape == (4, 3, 32, 32)
+    assert not probe.question["kept"]
 
 
 def test_what_was_asked_for_is_neither_measured_nor_changed():

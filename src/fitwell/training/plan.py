@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import re
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fitwell.device import choose_device
 from fitwell.model.compute import Compute
 from fitwell.model.engine import available_engines, build_engine
+from fitwell.model.fixed_norms import absorb_norms, without_norms
 from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import Network
 from fitwell.model.weights import load_network
@@ -30,6 +32,7 @@ from fitwell.training.figures import Figure, KeptFigures, race
 from fitwell.training.pictures import resident_bytes
 
 TRAINING_IMAGES = 4  # of a probe
+TRAINING_MAPS = 16  # of a probe on kept activations: smaller maps, in batches that parallelise as a real one does
 EXTRACTION_IMAGES = 8
 RESIDENT_SHARE = 0.5  # of an accelerator's free memory
 NEEDED_GAIN = 1.05  # a candidate within the noise of an earlier one is not worth leaving it
@@ -74,8 +77,8 @@ def plan_execution(
     device, reason = choose_device(asked.device)
     planner = _Planner(network, int(recipe.images.size), KeptFigures(plans, _machine(recipe, device)))
     planner.reasons["device"] = reason
-    _free_most(network, recipe)
-    compute = planner.compute(asked.memory_format, asked.precision, device)
+    phase = _most_training(network, recipe)
+    compute = planner.compute(asked.memory_format, asked.precision, device, phase, keeps=extraction is not None)
     set_trainable(network, "all")
     engine = planner.engine(compute, extraction) if asked.engine == "auto" else asked.engine
     planner.reasons["workers"] = "half of the cores that this process leaves; the result is the same for any number"
@@ -119,15 +122,58 @@ def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: i
     return Extraction(boundary, views, views * num_train + num_val)
 
 
-def _free_most(network: Network, recipe: Recipe) -> None:
-    """Let train what the phase does that trains most of the network."""
-    prepare_to_train(network, min(recipe.phases, key=lambda phase: _boundary(network, phase)))
+def _most_training(network: Network, recipe: Recipe) -> Phase:
+    """Return the phase that trains most of the network."""
+    return min(recipe.phases, key=lambda phase: _boundary(network, phase))
 
 
 def _boundary(network: Network, phase: Phase) -> int:
     """Return how many leading blocks `phase` leaves alone; the network is then ready to train it."""
     prepare_to_train(network, phase)
     return network.boundary()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a run repeats most: the step that is timed.
+
+    Attributes:
+        module: blocks, and the head as its last part; what trains in it requires a gradient.
+        inputs: (B, ...) float32, pictures or activations.
+        question: all besides the machine that the figures depend on.
+    """
+
+    module: nn.Sequential
+    inputs: Tensor
+    question: dict[str, object]
+
+
+def build_probe(network: Network, phase: Phase, image_size: int, *, keeps: bool) -> Probe:
+    """Return a step of `phase` on a copy of `network`: of what follows the kept activations, where `keeps`.
+
+    Pictures go through all blocks where every block trains, where the phase sees smaller ones, and where only the head
+    trains: then the blocks take the time, once.
+    """
+    twin = copy.deepcopy(network)
+    prepare_to_train(twin, phase)
+    fixed = absorb_norms(twin, image_size) if phase.batch_norm == "fixed" else []
+    boundary = twin.boundary()
+    is_kept = keeps and boundary < len(twin.backbone) and not phase.sees_smaller(image_size)
+    start = boundary if is_kept else 0
+    twin.eval()
+    with torch.no_grad():
+        inputs = twin.prefix(start)(_random_images(TRAINING_MAPS if start else TRAINING_IMAGES, image_size))
+    question: dict[str, object] = {
+        "boundary": boundary,
+        "kept": start > 0,
+        "norms": phase.batch_norm,
+        "depthwise": phase.depthwise,
+    }
+    return Probe(without_norms(twin.tail(start), fixed), inputs, question)  # type: ignore[arg-type]
+
+
+def _random_images(count: int, side: int) -> Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 class _Planner:
@@ -140,12 +186,19 @@ class _Planner:
         self._image_size = image_size
         self._kept = kept
 
-    def compute(self, memory_format: str, precision: str, device: str) -> Compute:
-        """Return how to compute; what is `auto` is measured with a forward pass and a step of what trains."""
+    def compute(self, memory_format: str, precision: str, device: str, phase: Phase, *, keeps: bool) -> Compute:
+        """Return how to compute; what is `auto` is measured with a forward pass and a step of what `phase` trains.
+
+        Args:
+            keeps: whether the activations of frozen blocks are kept.
+        """
         plain = Compute(device, _plain(precision, "float32"), _plain(memory_format, "contiguous"))
+        if "auto" not in (memory_format, precision):
+            return plain
+        probe = build_probe(self._network, phase, self._image_size, keeps=keeps)
         if memory_format == "auto":
-            plain = self._faster(plain, "memory_format", "channels_last")
-        return self._faster(plain, "precision", "bfloat16") if precision == "auto" else plain
+            plain = self._faster(probe, plain, "memory_format", "channels_last")
+        return self._faster(probe, plain, "precision", "bfloat16") if precision == "auto" else plain
 
     def engine(self, compute: Compute, extraction: Extraction | None) -> str:
         """Return what runs the frozen blocks; an engine whose building would not be repaid is not tried."""
@@ -197,17 +250,16 @@ class _Planner:
         )
         return "resident" if fits else "stream"
 
-    def _faster(self, plain: Compute, setting: str, value: str) -> Compute:
+    def _faster(self, probe: Probe, plain: Compute, setting: str, value: str) -> Compute:
         ways = {getattr(way, setting): way for way in (plain, replace(plain, **{setting: value}))}
-        images = self._images(TRAINING_IMAGES)
 
         def make_ready(value: str) -> Callable[[], Tensor]:
-            ways[value].move_module(self._network)
-            return partial(_forward_and_train, self._network, images, ways[value])
+            ways[value].move_module(probe.module)
+            return partial(_forward_and_train, probe, ways[value])
 
         other = "precision" if setting == "memory_format" else "memory_format"
-        question = {other: getattr(plain, other), "boundary": self._network.boundary()}
-        return ways[self._choose(setting, list(ways), make_ready, len(images), question)]
+        question = {other: getattr(plain, other), **probe.question}
+        return ways[self._choose(setting, list(ways), make_ready, len(probe.inputs), question)]
 
     def _choose(
         self,
@@ -228,8 +280,7 @@ class _Planner:
         return chosen
 
     def _images(self, count: int) -> Tensor:
-        side = self._image_size
-        return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+        return _random_images(count, self._image_size)
 
 
 def choose(figures: Sequence[Figure]) -> tuple[str, str]:
@@ -256,15 +307,14 @@ def _plain(value: str, plain: str) -> str:
     return plain if value == "auto" else value
 
 
-def _forward_and_train(network: Network, images: Tensor, compute: Compute) -> Tensor:
+def _forward_and_train(probe: Probe, compute: Compute) -> Tensor:
     """Run one forward pass and one training step; return the features (B, D) float32 of the forward pass."""
-    inputs = compute.move(images)
-    network.eval()
+    inputs = compute.move(probe.inputs)
     with torch.inference_mode(), compute.autocast():
-        features: Tensor = network.backbone(inputs).float().cpu()
+        features: Tensor = probe.module[:-1](inputs).float().cpu()
     with compute.autocast():
-        loss = F.cross_entropy(network(inputs), torch.zeros(len(images), dtype=torch.int64, device=compute.device))
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        loss = F.cross_entropy(probe.module(inputs), torch.zeros(len(inputs), dtype=torch.int64, device=compute.device))
+    parameters = [parameter for parameter in probe.module.parameters() if parameter.requires_grad]
     torch.autograd.grad(loss, parameters)
     if compute.device != "cpu":
         torch.cuda.synchronize() if compute.device.startswith("cuda") else torch.mps.synchronize()
