@@ -85,13 +85,16 @@ def _run(network: Network, images: Tensor) -> Pass | None:
 
 def _run_chain(network: Network, images: Tensor) -> Pass | None:
     """Return the pass with the last block's map that has more than one cell."""
-    values, features = images, None
-    for block in network.backbone:
-        values = block(values)
-        if _is_map(values):
-            features = values.detach().requires_grad_()
-            values = features.clone()  # the next block may work in place
-    return None if features is None else Pass(features, _as_they_are, network.head(values))
+    values, features, after = images, None, 0
+    with torch.no_grad():
+        for number, block in enumerate(network.backbone, start=1):
+            values = block(values)
+            if _is_map(values):
+                features, after = values, number
+    if features is None:
+        return None
+    features.requires_grad_()
+    return Pass(features, _as_they_are, network.tail(after)(features))
 
 
 def _run_transformer(network: Network, body: Any, images: Tensor) -> Pass | None:  # noqa: ANN401

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("id", "path", "group", "actual", "predicted", "confidence", "loss")
-MOST_PAIRS = 8
+MOST_PAIRS = 6
 
 
 def find_mistakes(
