@@ -146,6 +146,7 @@ def test_groups_of_val_are_a_note():
     (note,) = analyse(make_training(*make_epochs(0.9), val_groups=6))["notes"]
     assert "They are in 6 groups of images that are alike" in note
     assert analyse(make_training(*make_epochs(0.9)))["notes"] == []
+    assert analyse(make_training(*make_epochs(0.9), val_groups=100))["notes"] == []  # each image is its own
 
 
 def test_the_numbers_of_the_kept_and_the_last_epoch_stand_side_by_side():

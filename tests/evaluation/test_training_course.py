@@ -52,6 +52,10 @@ def test_one_epoch_tells_no_course():
     assert (phase["gain_per_epoch"], phase["converged"], phase["rate_fell"]) == (None, None, None)
 
 
+def test_a_first_epoch_without_a_number_has_no_gain_after_it():
+    assert describe_phase(make_training(*make_epochs(None, 0.9)), "tune")["gain_per_epoch"] is None
+
+
 def rates(*values):
     return [{"head": 10 * value, "backbone": value} for value in values]
 

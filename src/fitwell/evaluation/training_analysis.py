@@ -192,7 +192,7 @@ def _notes(training: Training, best: Record) -> list[str]:
             f"No standard error of val {spell(training.metric)} follows from these records, so what is noise in it, "
             "and when it converged, is not told."
         )
-    if training.val_groups is not None:
+    if training.val_groups is not None and training.val_groups < training.num_val:
         notes.append(
             f"Standard errors count the {training.num_val:,} val images as independent. They are in "
             f"{training.val_groups} groups of images that are alike, so the noise is larger than said here, and a gap "

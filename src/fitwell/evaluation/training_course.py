@@ -5,6 +5,7 @@ Pure functions; no torch. A difference is only called one beyond the noise of so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -113,7 +114,8 @@ def describe_phase(training: Training, name: str) -> dict[str, Any]:
     best, phase = training.best(epochs), training.phase(name)
     values = {key: epoch["val"].get(training.metric) for key, epoch in (("first", epochs[0]), ("last", epochs[-1]))}
     passed = best["epoch"] - epochs[0]["epoch"]
-    gain = training.score(best) - training.score(epochs[0]) if passed else None
+    told = passed > 0 and values["first"] is not None
+    gain = (training.score(best) - training.score(epochs[0])) / passed if told else None
     return {
         "name": name,
         "searched": is_searched(epochs[0]),
@@ -122,7 +124,7 @@ def describe_phase(training: Training, name: str) -> dict[str, Any]:
         **values,
         "best": best["val"].get(training.metric),
         "best_epoch": best["epoch"],
-        "gain_per_epoch": gain / passed if gain is not None else None,
+        "gain_per_epoch": gain,
         "gain_is_clear": training.is_below(epochs[0], best, looks=len(epochs)),
         "converged": find_convergence(training, epochs)["epoch"] if len(epochs) > 1 else None,
         "rate_fell": _when_rate_fell(epochs),
@@ -178,8 +180,7 @@ def follow_classes(training: Training) -> list[dict[str, Any]]:
     kept = training.best(training.epochs)
     key = "val_per_class" if "val_per_class" in kept else "val_average_precision"
     rows = [_follow_class(training, name, key, kept) for name in training.val_counts] if key in kept else []
-    order = sorted(range(len(rows)), key=lambda place: (rows[place]["kept"] is None, rows[place]["kept"] or 0.0))
-    return [rows[place] for place in order]
+    return sorted(rows, key=lambda row: math.inf if row["kept"] is None else row["kept"])
 
 
 def _follow_class(training: Training, name: str, key: str, kept: Record) -> dict[str, Any]:

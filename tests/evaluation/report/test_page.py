@@ -325,3 +325,13 @@ def test_before_an_epoch_is_done_nothing_is_said_about_training(tmp_path):
     write_report(run)
     assert "How training went" not in Page(run.report_html).text
     assert json.loads(run.report_json.read_text())["analysis"] is None
+
+
+@pytest.mark.parametrize(
+    ("epochs", "words"),
+    [(1, "1 recorded epoch is too few"), (2, "2 recorded epochs are too few"), (3, "Not told: of val AUC")],
+)
+def test_of_fewer_than_three_epochs_no_convergence_is_told(tmp_path, epochs, words):
+    run = make_run(tmp_path, epochs=epochs)
+    write_report(run)
+    assert f"When it converged {words}" in Page(run.report_html).text
