@@ -33,6 +33,12 @@ def test_the_chain_of_blocks_computes_what_timm_computes(name):
     assert torch.equal(chained, expected)
 
 
+def test_a_head_takes_what_a_backbone_gives_where_layers_follow_its_pooling():
+    network = build_network(create_backbone("mobilenetv3_small_050"), 3, Head()).eval()
+    with torch.inference_mode():
+        assert network(torch.randn(2, 3, 64, 64)).shape == (2, 3)
+
+
 def test_prefix_and_tail_together_are_the_network():
     network = lite0().eval()
     images = torch.randn(2, 3, 64, 64)

@@ -108,7 +108,8 @@ def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
 
 def build_network(backbone: nn.Module, num_classes: int, head: Head) -> Network:
     """Join a timm `backbone` without classifier, as `create_backbone` gives it, and a new `head`."""
-    num_features = int(backbone.num_features)  # type: ignore[arg-type]
+    # timm's num_features are those before layers that some families, as VGG, have between pooling and classifier.
+    num_features = int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
     return Network(_chain(backbone), build_head(head, num_features, num_classes))
 
 
