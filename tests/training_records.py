@@ -1,6 +1,6 @@
 """Records of a training, short enough to work out by hand."""
 
-from fitwell.evaluation.training_course import Training
+from fitwell.evaluation.analysis.course import Training
 from fitwell.recipe.read import parse_recipe
 
 PHASES = """\

@@ -12,12 +12,12 @@ from fitwell.evaluation.choices import choose_on_val
 from fitwell.evaluation.ensemble import compare_with_best_member
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
-from fitwell.evaluation.gallery import write_mistakes
-from fitwell.evaluation.judge_shift import write_shift
+from fitwell.evaluation.gallery.pictures import write_mistakes
 from fitwell.evaluation.report.model_card import OWN_TEXTS
 from fitwell.evaluation.report.own_texts import read_own_texts
 from fitwell.evaluation.report.page import write_report
 from fitwell.evaluation.results import write_results
+from fitwell.evaluation.shift.judge_shift import write_shift
 from fitwell.evaluation.trained import Trained, load_trained
 from fitwell.evaluation.verdicts import Footprint, judge_targets
 from fitwell.files import write_json

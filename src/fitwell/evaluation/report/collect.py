@@ -8,10 +8,10 @@ from typing import Any
 
 from fitwell.data.labels import Labelling
 from fitwell.data.split import PARTS, read_split
+from fitwell.evaluation.analysis.course import Training
+from fitwell.evaluation.analysis.fit import analyse
+from fitwell.evaluation.analysis.proposals import propose
 from fitwell.evaluation.report.wording import describe_verdict
-from fitwell.evaluation.training_analysis import analyse
-from fitwell.evaluation.training_course import Training
-from fitwell.evaluation.training_proposals import propose
 from fitwell.files import read_json, read_json_lines
 from fitwell.recipe.read import recipe_of
 from fitwell.run_folder import RunFolder

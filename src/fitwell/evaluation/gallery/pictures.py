@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fitwell.data.transforms import denormalise
-from fitwell.evaluation.grad_cam import grad_cam
-from fitwell.evaluation.mistakes import find_confused_pairs, find_mistakes, mistakes_csv
+from fitwell.evaluation.gallery.grad_cam import grad_cam
+from fitwell.evaluation.gallery.mistakes import find_confused_pairs, find_mistakes, mistakes_csv
 from fitwell.evaluation.trained import Trained
 from fitwell.files import write_bytes, write_text
 

@@ -12,7 +12,7 @@ from timm.models.mlp_mixer import MlpMixer
 from fitwell.data.decode import decode_image
 from fitwell.data.preview import model_view
 from fitwell.data.transforms import crop_plan
-from fitwell.evaluation.gallery import COLOURS, MOST_SHOWN, STRENGTH, lay_over, write_mistakes
+from fitwell.evaluation.gallery.pictures import COLOURS, MOST_SHOWN, STRENGTH, lay_over, write_mistakes
 from fitwell.evaluation.trained import load_trained
 from fitwell.model.network import build_network
 from fitwell.recipe.schema import Head

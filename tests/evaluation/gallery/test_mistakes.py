@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fitwell.evaluation.mistakes import MOST_PAIRS, find_confused_pairs, find_mistakes, mistakes_csv
+from fitwell.evaluation.gallery.mistakes import MOST_PAIRS, find_confused_pairs, find_mistakes, mistakes_csv
 
 CLASSES = ("cat", "dog", "owl")
 

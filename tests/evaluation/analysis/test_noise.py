@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from fitwell.evaluation.epoch_noise import area_error, clearly_differ, share_error, standard_error
+from fitwell.evaluation.analysis.noise import area_error, clearly_differ, share_error, standard_error
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 10), (7, 10), (90, 100), (100, 100)])

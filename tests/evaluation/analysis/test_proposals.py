@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from fitwell.evaluation.training_analysis import analyse
-from fitwell.evaluation.training_proposals import propose
+from fitwell.evaluation.analysis.fit import analyse
+from fitwell.evaluation.analysis.proposals import propose
 from fitwell.recipe.read import read_recipe
 from training_records import losses, make_epochs, make_training
 

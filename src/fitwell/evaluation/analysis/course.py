@@ -1,6 +1,6 @@
 """The course of a training, from its records alone: its epochs against each other, each phase, each class.
 
-Pure functions; no torch. A difference is only called one beyond the noise of so many val images (epoch_noise.py).
+Pure functions; no torch. A difference is only called one beyond the noise of so many val images (noise.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from fitwell.evaluation.epoch_noise import clearly_differ, share_error, standard_error
+from fitwell.evaluation.analysis.noise import clearly_differ, share_error, standard_error
 from fitwell.evaluation.metrics import higher_is_better
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.schema import Recipe

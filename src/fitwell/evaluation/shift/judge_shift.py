@@ -19,7 +19,7 @@ from fitwell.data.split import read_split
 from fitwell.errors import DataError
 from fitwell.evaluation.evaluate import groups_of
 from fitwell.evaluation.intervals import Floats
-from fitwell.evaluation.shift import (
+from fitwell.evaluation.shift.distance import (
     LEVEL,
     Pictures,
     choose_images,
@@ -64,8 +64,8 @@ def write_shift(run: RunFolder, name: str, images: pd.DataFrame, root: Path, mod
 
     Returns:
         found: whether there is a shift at a level of 5 %; None where the pictures could not be compared, and reason.
-        pictures: see `shift.compare_pictures`. classes: see `shift.moved_classes`.
-        confidence, accuracy: see `shift.difference_of_means`, with what they are set against; None without it.
+        pictures: see `distance.compare_pictures`. classes: see `shift.moved_classes`.
+        confidence, accuracy: see `distance.difference_of_means`, with what they are set against; None without it.
         sentences: all of this in words, the first one about `found`.
     """
     told = _read_answers(run, name, several=model.several)

@@ -1,6 +1,6 @@
 import pytest
 
-from fitwell.evaluation.training_course import (
+from fitwell.evaluation.analysis.course import (
     cost_after,
     describe_phase,
     find_convergence,

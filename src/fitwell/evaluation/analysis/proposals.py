@@ -1,6 +1,6 @@
 """What to test next, each with its evidence and the recipe setting it changes; never what it would gain.
 
-Pure functions of an analysis (training_analysis.py) and the recipe; no torch.
+Pure functions of an analysis (fit.py) and the recipe; no torch.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fitwell.evaluation.analysis.course import Training
+from fitwell.evaluation.analysis.fit import LEAST_EPOCHS
 from fitwell.evaluation.charts import spell
-from fitwell.evaluation.training_analysis import LEAST_EPOCHS
-from fitwell.evaluation.training_course import Training
 
 LARGE_ERROR = 0.02  # standard error of val from which more images to judge on are worth a test
 RISE = 1.1  # times the val loss before a phase that its first epoch is at when the change was rough
@@ -25,7 +25,7 @@ def propose(training: Training, analysis: Fact) -> list[dict[str, str]]:
     """Return tests worth making: `flags` for the command line, the `question` they answer, and the `evidence`.
 
     Args:
-        analysis: what training_analysis.analyse returned for `training`.
+        analysis: what fit.analyse returned for `training`.
     """
     rules = (_about_fit, _about_length, _about_changes, _about_plateaus, _about_classes, _about_val)
     return [proposal for rule in rules for proposal in rule(training, analysis)]

@@ -1,7 +1,7 @@
 """How training went, from its records alone: the numbers, the gap, and what they say about over- and underfitting.
 
 Pure functions; no torch. What too few epochs cannot tell is said to be unknown. The course of phases and classes is in
-training_course.py, what to test next in training_proposals.py.
+course.py, what to test next in proposals.py.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fitwell.evaluation.charts import spell
-from fitwell.evaluation.epoch_noise import clearly_differ, share_error
-from fitwell.evaluation.training_course import (
+from fitwell.evaluation.analysis.course import (
     Record,
     Training,
     cost_after,
@@ -21,6 +19,8 @@ from fitwell.evaluation.training_course import (
     is_searched,
     name_epoch,
 )
+from fitwell.evaluation.analysis.noise import clearly_differ, share_error
+from fitwell.evaluation.charts import spell
 from fitwell.recipe.schema import Recipe
 
 LEAST_EPOCHS = 3  # of a phase whose course says anything

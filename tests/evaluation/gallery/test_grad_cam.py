@@ -7,7 +7,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from fitwell.evaluation.grad_cam import grad_cam, weigh_maps
+from fitwell.evaluation.gallery.grad_cam import grad_cam, weigh_maps
 from fitwell.model.network import Block, Network, build_network, create_backbone
 from fitwell.recipe.schema import Head
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fitwell.evaluation.training_analysis import analyse, measure_gap
+from fitwell.evaluation.analysis.fit import analyse, measure_gap
 from training_records import losses, make_epochs, make_training
 
 

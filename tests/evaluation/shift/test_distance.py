@@ -6,7 +6,7 @@ from scipy.stats import kstest
 from sklearn.metrics import roc_auc_score
 
 from fitwell.errors import DataError
-from fitwell.evaluation.shift import (
+from fitwell.evaluation.shift.distance import (
     Pictures,
     choose_images,
     compare_pictures,
