@@ -9,6 +9,7 @@ import pandas as pd
 
 from fitwell.data.split import read_split
 from fitwell.evaluation.choices import choose_on_val
+from fitwell.evaluation.corrupted_run import judge_corrupted, require_one_class_an_image
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
 from fitwell.evaluation.report.page import write_report
@@ -20,19 +21,25 @@ from fitwell.recipe.read import recipe_hash, recipe_of
 from fitwell.run_folder import RunFolder, now
 
 
-def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[str, Any]:
+def judge_run(
+    run: RunFolder, name: str, images: pd.DataFrame, root: Path, *, corruptions: bool = False
+) -> dict[str, Any]:
     """Judge `run` on `images` and write evaluation/<name>/, the report and the results; an opening of test is logged.
 
     Args:
         images: N rows with id, path, label and what is known of them. root: that the paths begin at.
+        corruptions: whether to judge the images under common corruptions too.
 
-    Returns: what metrics.json holds.
+    Returns: what metrics.json holds, and with corruptions under `robustness` what robustness.json does.
 
     Raises:
+        UsageError: when corruptions are asked for of images that show several classes.
         CheckpointError: when the run is not finished.
         DataError: when an image cannot be decoded, or has a class that the run does not know.
     """
     model = load_trained(run)
+    if corruptions:
+        require_one_class_an_image(run, several=model.several)
     with run.lock():
         if model.several and name != CHOSEN_ON:
             read_thresholds(run)  # without them nobody need look at test
@@ -40,6 +47,9 @@ def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> di
             _log_opening(run)
         metrics = _write(run, name, images, model, root)
         metrics = _hold_to_targets(run, name, metrics, model)
+        run.robustness(name).unlink(missing_ok=True)  # of an evaluation of the same name before
+        if corruptions:
+            metrics = {**metrics, "robustness": judge_corrupted(run, name, images, model, root)}
         write_report(run)
         write_results(run)
     return metrics

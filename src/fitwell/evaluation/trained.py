@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from fitwell.data.loader import ImageSource, load_batches
-from fitwell.data.transforms import Preprocessing
+from fitwell.data.corruption import Corruption, corrupt
+from fitwell.data.loader import ImageSource, Indices, load_batches
+from fitwell.data.transforms import Preprocessing, normalise
 from fitwell.errors import CheckpointError
 from fitwell.evaluation.predict import predict_logits
 from fitwell.evaluation.symmetries import averaged
@@ -54,9 +55,37 @@ class TrainedModel:
         Raises:
             DataError: when an image cannot be decoded; it is never passed over.
         """
-        source = ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
+        source = self._source(root, paths)
         batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
         return predict_logits(self.extract, load_batches(source, batches, epoch=0, workers=self.workers), len(paths))
+
+    def corrupted_logits(
+        self, root: Path, paths: Sequence[str], corruptions: Sequence[Corruption], *, follow: Callable[[int], None]
+    ) -> NDArray[np.float32]:
+        """Return logits (N, K, C) for the images `paths` under each of K corruptions.
+
+        Each image is decoded once; its K pictures are made here, without workers, and are one batch.
+
+        Args:
+            follow: is told how many images are done, after each.
+
+        Raises:
+            DataError: when an image cannot be decoded.
+        """
+        batches = _corrupted_batches(self._source(root, paths), corruptions, follow)
+        logits = predict_logits(self.extract, batches, len(paths) * len(corruptions))
+        return logits.reshape(len(paths), len(corruptions), -1)
+
+    def prepared(self, root: Path, path: str) -> NDArray[np.uint8]:
+        """Return the picture (S, S, 3) that the network is about to see of an image, before normalisation.
+
+        Raises:
+            DataError: when it cannot be decoded.
+        """
+        return self._source(root, [path]).prepared(0)
+
+    def _source(self, root: Path, paths: Sequence[str]) -> ImageSource:
+        return ImageSource(root=root, paths=tuple(paths), preprocessing=self.preprocessing, augmentation=None, seed=0)
 
     def latencies(self, count: int = NUM_TIMED) -> list[float]:
         """Return the milliseconds that each of `count` single pictures takes, one after another, once decoded."""
@@ -68,6 +97,18 @@ class TrainedModel:
             self.extract(picture)
             times.append(time.perf_counter())
         return [1000 * (end - start) for start, end in pairwise(times)]
+
+
+def _corrupted_batches(
+    source: ImageSource, corruptions: Sequence[Corruption], follow: Callable[[int], None]
+) -> Iterator[tuple[torch.Tensor, Indices]]:
+    """Yield of each image its corrupted pictures (K, 3, S, S) and their numbers (K,)."""
+    count = len(corruptions)
+    for image in range(len(source)):
+        pixels = source.prepared(image)
+        pictures = [normalise(corrupt(pixels, each), source.preprocessing) for each in corruptions]
+        yield torch.stack(pictures), np.arange(image * count, (image + 1) * count)
+        follow(image + 1)
 
 
 def load_trained(run: RunFolder) -> TrainedModel:

@@ -49,7 +49,7 @@ def write_report(run: RunFolder) -> None:
     """Write report.html and report.json of `run` from what its folder holds by now."""
     content = collect(run)
     write_text(run.report_html, render(content))
-    write_json(run.report_json, {key: value for key, value in content.items() if key != "rates"})
+    write_json(run.report_json, {key: value for key, value in content.items() if key not in ("rates", "pictures")})
 
 
 def render(content: dict[str, Any]) -> str:
