@@ -2,12 +2,14 @@
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from fitwell.data.split import write_split
 from fitwell.evaluation.choices import choose_on_val
-from fitwell.evaluation.evaluate import write_evaluation
+from fitwell.evaluation.evaluate import read_judged, write_evaluation
 from fitwell.evaluation.evaluate_label_sets import write_label_set_evaluation
-from fitwell.files import to_json
+from fitwell.evaluation.robustness import Corrupted, judge_robustness
+from fitwell.files import to_json, write_json
 from fitwell.run_folder import RunFolder
 
 RECIPE = """\
@@ -92,6 +94,22 @@ def judge(run, split="test", *, images=None, gain=2.0):
     if split == "val":
         choose_on_val(run, logits, part["label"], classes)
     return write_evaluation(run, split, part, logits, classes, majority=classes[0])
+
+
+def judge_corrupted(run, *, names=("gaussian_noise", "shift"), share=0.5, split="test"):
+    """Answers that are lost with probability `share` under every corruption, and sample pictures of one colour."""
+    classes = tuple(run.read()["data"]["classes"])
+    clean = read_judged(run.evaluation(split) / "predictions.parquet", classes)
+    lost = np.random.default_rng(1).random(len(clean.labels)) < share
+    probs = np.where(lost[:, None], clean.probs[:, ::-1], clean.probs)
+    corrupted = [Corrupted(name, severity, 0.1, probs) for name in names for severity in (1, 2)]
+    found = {"split": split, "example": "<i>000.png", **judge_robustness(clean, corrupted, classes)}
+    write_json(run.robustness(split), found)
+    for name, severity in [("clean", 0), *((each.name, each.severity) for each in corrupted)]:
+        path = run.corrupted_picture(split, name, severity)
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), "red").save(path)
+    return found
 
 
 def make_metrics(low, high, *, value=0.6, classes=("cat", "dog")):

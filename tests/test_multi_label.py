@@ -88,6 +88,13 @@ def test_the_page_shows_every_class_with_its_threshold(fitted):
     assert "exact match" in page
 
 
+def test_corruptions_are_refused_before_test_is_opened(own_copy):
+    openings = own_copy.run.read()["test_openings"]
+    with pytest.raises(UsageError, match="images that show several classes"):
+        own_copy.evaluate("test", corruptions=True)
+    assert own_copy.run.read()["test_openings"] == openings
+
+
 def test_test_stays_closed_until_thresholds_were_chosen(own_copy):
     record = own_copy.run.read()
     openings = len(record["test_openings"])

@@ -96,9 +96,9 @@ class Classifier:
         train(self._run)
         return self
 
-    def evaluate(self, split: str = "test") -> dict[str, Any]:
-        """Return the metrics, with intervals, of the run on its "val" or "test" images."""
-        return evaluate(self.run, split)
+    def evaluate(self, split: str = "test", *, corruptions: bool = False) -> dict[str, Any]:
+        """Return the metrics, with intervals, of the run on its "val" or "test" images, also under `corruptions`."""
+        return evaluate(self.run, split, corruptions=corruptions)
 
     def predict_proba(self, images: Sequence[str | os.PathLike[str]]) -> NDArray[np.float64]:
         """Return class probabilities (N, C) for image files; rows sum to 1, unless an image shows several classes."""
@@ -287,8 +287,11 @@ def read_metrics(run: RunFolder, split: str) -> dict[str, Any]:
     return read_json(run.evaluation(split) / "metrics.json")
 
 
-def evaluate(run: RunFolder, split: str) -> dict[str, Any]:
+def evaluate(run: RunFolder, split: str, *, corruptions: bool = False) -> dict[str, Any]:
     """Judge `run` on its "val" or "test" images and write the result and the report; an opening of test is logged.
+
+    Args:
+        corruptions: whether to judge the images under common corruptions too.
 
     Raises:
         UsageError: when the split is neither val nor test.
@@ -304,7 +307,8 @@ def evaluate(run: RunFolder, split: str) -> dict[str, Any]:
             fix="give --split val or --split test.",
         )
     images = read_split(run.split)
-    return judge_run(run, split, images[images["split"] == split], Path(run.read()["data"]["root"]))
+    root = Path(run.read()["data"]["root"])
+    return judge_run(run, split, images[images["split"] == split], root, corruptions=corruptions)
 
 
 def evaluate_dataset(
@@ -314,11 +318,13 @@ def evaluate_dataset(
     on_data_error: str = "stop",
     *,
     renames: Mapping[str, str] | None = None,
+    corruptions: bool = False,
 ) -> dict[str, Any]:
     """Judge `run` on images of another folder or table; the result goes to evaluation/<name>/.
 
     Args:
         renames: what classes of these images are called in the run.
+        corruptions: whether to judge the images under common corruptions too.
 
     Raises:
         UsageError: when `renames` names a class that these images do not have.
@@ -343,4 +349,4 @@ def evaluate_dataset(
         refuse_errors([*dataset.findings, *scan.findings], dataset.source)
     images = scan.images
     images.insert(0, "id", [str(number) for number in range(len(images))])
-    return judge_run(run, name, images, dataset.root)
+    return judge_run(run, name, images, dataset.root, corruptions=corruptions)

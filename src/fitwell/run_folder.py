@@ -109,6 +109,13 @@ class RunFolder:
     def evaluation(self, split: str) -> Path:
         return self.path / "evaluation" / split
 
+    def robustness(self, split: str) -> Path:
+        return self.evaluation(split) / "robustness.json"
+
+    def corrupted_picture(self, split: str, corruption: str, severity: int) -> Path:
+        """What one of the judged images looks like under a corruption; "clean" is one, of severity 0."""
+        return self.evaluation(split) / "corruptions" / f"{corruption}-{severity}.jpg"
+
     def evaluated(self, split: str) -> bool:
         """Return whether the run was judged on `split`."""
         return (self.evaluation(split) / "metrics.json").is_file()

@@ -6,9 +6,11 @@ import pytest
 import torch
 from PIL import ImageOps
 
+from fitwell.data.corruption import CORRUPTIONS, corrupt
 from fitwell.data.decode import decode_image
 from fitwell.data.index import index_dataset
 from fitwell.data.split import read_split
+from fitwell.data.transforms import normalise
 from fitwell.errors import CheckpointError, DataError
 from fitwell.evaluation import trained
 from fitwell.evaluation.metrics import softmax
@@ -42,6 +44,18 @@ def test_logits_are_those_of_the_network_on_each_evaluated_image(run, pictures):
         for path, row in zip(paths[::7], logits[::7], strict=True):
             image = evaluation_tensor(decode_image(pictures / path), model.preprocessing)
             np.testing.assert_allclose(row, network(image[None])[0].numpy(), atol=1e-4)
+
+
+def test_corrupted_logits_are_those_of_the_network_on_each_corrupted_picture(run, pictures):
+    model = load_trained(run)
+    paths, told = list(read_split(run.split)["path"])[:3], []
+    logits = model.corrupted_logits(pictures, paths, CORRUPTIONS[:4], follow=told.append)
+    assert told == [1, 2, 3]
+    for path, rows in zip(paths, logits, strict=True):
+        seen = model.source(pictures, [path]).prepared(0)
+        for corruption, row in zip(CORRUPTIONS[:4], rows, strict=True):
+            inputs = normalise(corrupt(seen, corruption), model.preprocessing)[None]
+            np.testing.assert_allclose(row, model.extract(inputs)[0].numpy(), atol=1e-4)
 
 
 def asking_for(run, engine, folder):

@@ -21,6 +21,7 @@ def evaluate(
     image_root: Path | None = None,
     on_data_error: str = "stop",
     rename: tuple[str, ...] = (),
+    corruptions: Annotated[bool, Parameter(negative="")] = False,
     gate: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -33,6 +34,8 @@ def evaluate(
         image_root: folder that the table's paths are relative to.
         on_data_error: stop, or warn: leave out other images that cannot be used.
         rename: what a class of other images is called in the run, as THEIRS=OURS; can be given several times.
+        corruptions: judge the images also with noise, blur, JPEG compression, other light, shifted and turned. Takes
+            about 25 times as long.
         gate: exit with 4 unless every target of the recipe is met.
         json: print the result as JSON.
     """
@@ -42,13 +45,15 @@ def evaluate(
 
     folder = open_run_folder(run)
     if data is None:
-        metrics = classifier.evaluate(folder, split)
+        metrics = classifier.evaluate(folder, split, corruptions=corruptions)
     else:
         name = data.resolve().stem
         if name in ("train", "val", "test"):
             name = f"other-{name}"
         dataset = classifier.read_dataset(data, image_root, recipe=recipe_of(folder))
-        metrics = classifier.evaluate_dataset(folder, dataset, name, on_data_error, renames=_pairs(rename))
+        metrics = classifier.evaluate_dataset(
+            folder, dataset, name, on_data_error, renames=_pairs(rename), corruptions=corruptions
+        )
     if json:
         print_json({"run": str(folder.path), **metrics})
     else:

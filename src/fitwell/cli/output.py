@@ -90,6 +90,10 @@ def print_verdict(metrics: dict[str, Any], run: Path) -> None:
             print(f"  {name.replace('_', ' '):<18} {_with_interval(entry)}")
     _print_thresholds(metrics)
     _print_baseline(metrics["baseline"])
+    if "robustness" in metrics:
+        mean = metrics["robustness"]["mean"]
+        print(f"  under corruptions  balanced accuracy {_with_interval(mean['balanced_accuracy'])},")
+        print(f"                     a drop of {_with_interval(mean['drop']['balanced_accuracy'])}")
     for row in metrics.get("targets", ()):
         bound = f"{'>=' if row['at_least'] else '<='} {row['bound']:g}"
         print(f"  target {row['target'].replace('_', ' ')} {bound}: {row['verdict']}, {_with_interval(row)}")

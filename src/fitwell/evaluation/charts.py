@@ -69,6 +69,7 @@ NAMES = {  # of metrics that are not written as their keys are
     "cohen_kappa": "Cohen's kappa",
     "matthews_correlation": "Matthews correlation",
     "brier_score": "Brier score",
+    "jpeg_compression": "JPEG compression",
     "latency_milliseconds": "milliseconds for one picture",
     "weights_size": "bytes of the weights",
     "every_class": "recall of every class",

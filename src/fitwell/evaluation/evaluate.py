@@ -179,8 +179,8 @@ def groups_of(images: pd.DataFrame) -> NDArray[Any] | None:
     return np.array(images["group"].astype(str).tolist()) if grouped else None
 
 
-def _read_judged(path: Path, classes: tuple[str, ...]) -> Judged:
-    """Return what predictions.parquet holds."""
+def read_judged(path: Path, classes: tuple[str, ...]) -> Judged:
+    """Return what a predictions.parquet at `path` holds, in its order."""
     import pyarrow.parquet as pq
 
     said = pq.read_table(path).to_pandas()
@@ -213,7 +213,7 @@ def _with_intervals(judged: Judged, units: Units, classes: tuple[str, ...]) -> d
                 else interval_of(shares, row[name], units, labels=judged.labels, confidence=CONFIDENCE)
             )
             row[name] = entry_of(row[name], interval)
-    return {"metrics": _headline(judged, units, values, drawn), "per_class": rows}
+    return {"metrics": headline(judged, units, values, drawn), "per_class": rows}
 
 
 def _resample(judged: Judged, units: Units, names: Iterable[str]) -> Resamples:
@@ -222,7 +222,7 @@ def _resample(judged: Judged, units: Units, names: Iterable[str]) -> Resamples:
     return resample(judged.probs, judged.labels, units, names=wanted)
 
 
-def _headline(
+def headline(
     judged: Judged, units: Units, values: Mapping[str, float | None], drawn: Resamples | None
 ) -> dict[str, dict[str, Any]]:
     """Return every metric of `values` as {value, interval, method, num_left_out}."""
@@ -257,7 +257,7 @@ def _baseline(judged: Judged, units: Units, classes: tuple[str, ...], majority: 
     drawn = None if judged.groups is None else _resample(always, units, values)
     return {
         "label": majority,
-        **_headline(always, units, values, drawn),
+        **headline(always, units, values, drawn),
         "balanced_accuracy": 1 / len(classes),
         "auc": 0.5,
     }
@@ -275,7 +275,7 @@ def _slice(part: Judged) -> dict[str, Any]:
         "num_images": len(part.labels),
         "num_groups": part.num_groups,
         "enough": len(part.labels) >= FEWEST_FOR_A_CLAIM,
-        **_headline(part, units, values, _resample(part, units, values)),
+        **headline(part, units, values, _resample(part, units, values)),
     }
 
 
@@ -285,7 +285,7 @@ def _abstaining(run: RunFolder, split: str, judged: Judged, classes: tuple[str, 
     path = run.evaluation("val") / "predictions.parquet"
     if split == "val" or not path.is_file():
         return {"conformal": None, "selective": _thinned(judge_abstention(given, None))}
-    val = _read_judged(path, classes)
+    val = read_judged(path, classes)
     sets = promise_sets((val.probs, val.labels), judged.probs, judged.labels, judged.groups, classes)
     return {
         "conformal": {**sets, "note": describe_promise(len(val.labels), val.num_groups)},

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fitwell.data.split import PARTS, read_split
 from fitwell.evaluation.choices import choose_on_val
+from fitwell.evaluation.corrupted_run import judge_corrupted, require_one_class_an_image
 from fitwell.evaluation.ensemble import compare_with_best_member
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
@@ -25,20 +26,27 @@ from fitwell.recipe.read import recipe_hash, recipe_of
 from fitwell.run_folder import RunFolder, now
 
 
-def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> dict[str, Any]:
+def judge_run(
+    run: RunFolder, name: str, images: pd.DataFrame, root: Path, *, corruptions: bool = False
+) -> dict[str, Any]:
     """Judge `run` on `images` and write evaluation/<name>/, the report and the results; an opening of test is logged.
 
     Args:
         images: N rows with id, path, label and what is known of them. root: that the paths begin at.
+        corruptions: whether to judge the images under common corruptions too.
 
-    Returns: what metrics.json holds, and of other images than the run's own, `shift`: see `judge_shift.write_shift`.
+    Returns: what metrics.json holds; with corruptions `robustness`, see `corrupted_run.judge_corrupted`; of other
+        images than the run's own `shift`, see `judge_shift.write_shift`.
 
     Raises:
+        UsageError: when corruptions are asked for of images that show several classes.
         CheckpointError: when the run is not finished.
         DataError: when an image cannot be decoded, or has a class that the run does not know.
         RunError: when a marker in model_card.md is broken, so that a text could be lost.
     """
     model = load_trained(run)
+    if corruptions:
+        require_one_class_an_image(run, several=model.several)
     with run.lock():
         read_own_texts(run.model_card, OWN_TEXTS)  # with a broken one nobody need look at test
         if model.several and name != CHOSEN_ON:
@@ -51,6 +59,9 @@ def judge_run(run: RunFolder, name: str, images: pd.DataFrame, root: Path) -> di
             run.update(best_member=compare_with_best_member(run))
         if name not in PARTS:
             metrics = {**metrics, "shift": write_shift(run, name, images, root, model)}
+        run.robustness(name).unlink(missing_ok=True)  # of an evaluation of the same name before
+        if corruptions:
+            metrics = {**metrics, "robustness": judge_corrupted(run, name, images, model, root)}
         write_report(run)
         write_results(run)
     return metrics

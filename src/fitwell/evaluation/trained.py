@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from fitwell.data.loader import ImageSource, load_batches
-from fitwell.data.transforms import Preprocessing
+from fitwell.data.corruption import Corruption, corrupt
+from fitwell.data.loader import ImageSource, Indices, load_batches
+from fitwell.data.transforms import Preprocessing, normalise
 from fitwell.errors import CheckpointError
 from fitwell.evaluation.predict import Batches, predict_logits, run_batches
 from fitwell.evaluation.symmetries import averaged
@@ -79,6 +80,23 @@ class TrainedModel:
         source = self.source(root, paths)
         batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
         return load_batches(source, batches, epoch=0, workers=self.workers)
+
+    def corrupted_logits(
+        self, root: Path, paths: Sequence[str], corruptions: Sequence[Corruption], *, follow: Callable[[int], None]
+    ) -> NDArray[np.float32]:
+        """Return logits (N, K, C) for the images `paths` under each of K corruptions.
+
+        Each image is decoded once; its K pictures are made here, without workers, and are one batch.
+
+        Args:
+            follow: is told how many images are done, after each.
+
+        Raises:
+            DataError: when an image cannot be decoded.
+        """
+        batches = _corrupted_batches(self.source(root, paths), corruptions, follow)
+        logits = predict_logits(self.extract, batches, len(paths) * len(corruptions))
+        return logits.reshape(len(paths), len(corruptions), -1)
 
     def latencies(self, count: int = NUM_TIMED) -> list[float]:
         """Return the milliseconds that each of `count` single pictures takes, one after another, once decoded."""
@@ -145,6 +163,18 @@ class TrainedEnsemble:
         ]
         return mean_logits(np.stack(given), several=self.several).astype(np.float32)
 
+    def corrupted_logits(
+        self, root: Path, paths: Sequence[str], corruptions: Sequence[Corruption], *, follow: Callable[[int], None]
+    ) -> NDArray[np.float32]:
+        """Return the logits (N, K, C) of the mean probability; see `TrainedModel.corrupted_logits`."""
+        given = [
+            member.corrupted_logits(root, paths, corruptions, follow=follow).reshape(-1, len(self.classes))
+            / temperature
+            for member, temperature in zip(self.members, self.temperatures, strict=True)
+        ]
+        mean = mean_logits(np.stack(given), several=self.several).astype(np.float32)
+        return mean.reshape(len(paths), len(corruptions), -1)
+
     def embeddings(self, root: Path, paths: Sequence[str]) -> NDArray[np.float32]:
         """Return what the heads of all members see of the images, side by side (N, D)."""
         return np.concatenate([member.embeddings(root, paths) for member in self.members], axis=1)
@@ -173,6 +203,18 @@ def mean_logits(logits: NDArray[np.floating[Any]], *, several: bool) -> NDArray[
         return difference
     mean: NDArray[np.float64] = logsumexp(log_softmax(exact, axis=2), axis=0) - np.log(len(exact))
     return mean
+
+
+def _corrupted_batches(
+    source: ImageSource, corruptions: Sequence[Corruption], follow: Callable[[int], None]
+) -> Iterator[tuple[torch.Tensor, Indices]]:
+    """Yield of each image its corrupted pictures (K, 3, S, S) and their numbers (K,)."""
+    count = len(corruptions)
+    for image in range(len(source)):
+        pixels = source.prepared(image)
+        pictures = [normalise(corrupt(pixels, each), source.preprocessing) for each in corruptions]
+        yield torch.stack(pictures), np.arange(image * count, (image + 1) * count)
+        follow(image + 1)
 
 
 def load_trained(run: RunFolder) -> Trained:

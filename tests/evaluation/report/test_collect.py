@@ -3,7 +3,8 @@ import json
 from fitwell.evaluation.report.collect import collect
 from fitwell.evaluation.report.page import write_report
 from fitwell.evaluation.report.wording import describe_verdict
-from reported_runs import RECIPE, judge, make_run
+from fitwell.files import write_json
+from reported_runs import RECIPE, judge, judge_corrupted, make_run
 
 
 def test_report_json_holds_what_the_page_shows(tmp_path):
@@ -18,6 +19,24 @@ def test_report_json_holds_what_the_page_shows(tmp_path):
     assert content["split"]["totals"] == {"train": 30, "val": 30, "test": 30}
     assert content["recipe"]["resolved"][0]["key"] == "images.size"
     assert "resolved" not in content["recipe"]["text"]
+
+
+def test_the_worst_corruption_is_that_of_the_largest_drop(tmp_path):
+    run = make_run(tmp_path)
+    judge(run)
+    found = judge_corrupted(run)
+    found["corruptions"][1]["severities"][1]["drop"]["balanced_accuracy"]["value"] = 0.9
+    write_json(run.robustness("test"), found)
+    worst = collect(run)["robustness"]["worst"]
+    assert (worst["name"], worst["severity"]) == ("shift", 2)
+
+
+def test_corruptions_are_told_of_other_images_where_test_was_not_asked_for_them(tmp_path):
+    run = make_run(tmp_path)
+    judge(run, "val")
+    judge(run, "test")
+    judge_corrupted(run, split="val")
+    assert collect(run)["robustness"]["split"] == "val"
 
 
 def test_an_epoch_trained_again_after_a_resume_counts_once(tmp_path):

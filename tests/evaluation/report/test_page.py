@@ -5,13 +5,14 @@ import pytest
 
 from fitwell.evaluation.report.page import write_report
 from fitwell.evaluation.report.wording import (
+    describe_robustness,
     format_interval,
     format_number,
 )
 from fitwell.files import to_json
 from fitwell.run_folder import RunFolder
 from html_page import Page
-from reported_runs import RECIPE, judge, judge_sets, make_run, make_split
+from reported_runs import RECIPE, judge, judge_corrupted, judge_sets, make_run, make_split
 
 
 def test_the_page_says_the_verdict_first_and_then_what_it_rests_on(tmp_path):
@@ -71,6 +72,26 @@ def test_the_page_holds_no_script_and_asks_nothing_of_the_network(tmp_path):
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
     assert not re.search(r"@import|url\((?!#)", run.report_html.read_text())
     assert not [name for name, _ in page.attributes if name.startswith("on")]
+
+
+def test_the_page_shows_what_corruptions_cost_with_named_pictures_inside_the_page(tmp_path):
+    run = make_run(tmp_path)
+    judge(run, gain=4.0)
+    found = judge_corrupted(run)
+    write_report(run)
+    page = Page(run.report_html)
+    for text in (*describe_robustness(found), "gaussian noise, severity 1", "<i>000.png as the network sees it"):
+        assert text in page.text
+    row = found["corruptions"][0]["severities"][0]["per_class"][0]
+    low, high = (format_number(end) for end in row["drop"]["interval"])
+    told = " ".join(format_number(each) for each in (row["clean"], row["corrupted"], row["drop"]["value"]))
+    assert f"cat {told} {low} to {high}" in page.text
+    alts = [value for name, value in page.attributes if name == "alt"]
+    assert alts[:2] == ["The image as it is", "The image under gaussian noise, severity 1"]
+    sources = [value for name, value in page.attributes if name == "src"]
+    assert len(alts) == len(sources) == 5
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert "base64" not in run.report_json.read_text()
 
 
 def test_ids_on_the_page_are_distinct(tmp_path):

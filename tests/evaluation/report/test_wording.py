@@ -1,6 +1,7 @@
 import pytest
 
 from fitwell.evaluation.report.wording import (
+    describe_robustness,
     describe_verdict,
     format_claim,
     format_interval,
@@ -88,3 +89,43 @@ def test_without_an_auc_the_verdict_rests_on_average_precision(run_of_sets):
     verdict = describe_verdict(metrics)
     assert verdict["headline"].startswith("Test average precision")
     assert len(verdict["sentences"]) == 1
+
+
+def make_robustness(drop, noise, *, most_sensitive=("gaussian_noise",)):
+    """Intervals of the mean drop and of that under noise, each around its middle."""
+    entries = [{"value": sum(ends) / 2, "interval": list(ends)} for ends in (drop, noise)]
+    return {
+        "split": "test",
+        "num_images": 100,
+        "num_groups": None,
+        "clean": {"balanced_accuracy": {"value": 0.8}},
+        "mean": {"balanced_accuracy": {"value": 0.7}, "drop": {"balanced_accuracy": entries[0]}},
+        "corruptions": [{"name": "gaussian_noise", "drop": {"balanced_accuracy": entries[1]}}],
+        "most_sensitive": list(most_sensitive),
+    }
+
+
+def test_what_corruptions_cost_is_told_with_its_interval():
+    assert describe_robustness(make_robustness((0.05, 0.15), (0.1, 0.3))) == [
+        "Test (100 images): of a balanced accuracy of 0.800 on clean pictures it keeps 0.700 on average over all "
+        "corruptions and severities, a drop of 0.100 (95 % CI 0.050 to 0.150).",
+        "It is most sensitive to gaussian noise: a drop of 0.200 (95 % CI 0.100 to 0.300).",
+    ]
+
+
+def test_a_drop_that_may_be_none_is_not_claimed():
+    mean, worst = describe_robustness(make_robustness((-0.01, 0.05), (-0.1, 0.3)))
+    assert mean.endswith("(95 % CI -0.010 to 0.050), which these images cannot tell from none.")
+    assert worst == "No corruption, averaged over its severities, is shown to cost anything."
+
+
+def test_corruptions_that_cannot_be_told_apart_are_named():
+    found = make_robustness((0.05, 0.15), (0.1, 0.3), most_sensitive=("gaussian_noise", "shift", "jpeg_compression"))
+    every = found["corruptions"][0]
+    found["corruptions"] += [{**every, "name": name} for name in ("shift", "jpeg_compression", "rotation")]
+    assert describe_robustness(found)[1] == (
+        "The largest drop is that under gaussian noise, 0.200 (95 % CI 0.100 to 0.300); these images cannot tell it "
+        "from that under shift or JPEG compression."
+    )
+    found["most_sensitive"].append("rotation")
+    assert describe_robustness(found)[1].endswith("these images cannot tell it from that under any other.")

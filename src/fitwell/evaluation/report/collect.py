@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from fitwell.data.split import PARTS, read_split
 from fitwell.evaluation.analysis.course import Training
 from fitwell.evaluation.analysis.fit import analyse
 from fitwell.evaluation.analysis.proposals import propose
-from fitwell.evaluation.report.wording import describe_verdict
+from fitwell.evaluation.report.wording import describe_robustness, describe_verdict
 from fitwell.files import read_json, read_json_lines
 from fitwell.recipe.read import recipe_of
 from fitwell.run_folder import RunFolder
@@ -22,6 +23,7 @@ def collect(run: RunFolder) -> dict[str, Any]:
     record = run.read()
     evaluations = _read_evaluations(run)
     headline = next((name for name in ("test", "val", *evaluations) if name in evaluations), None)
+    robustness = _read_robustness(run, evaluations)
     epochs, rates = _read_history(run)
     split, training = _describe_split(run, record), _describe_training(record, epochs)
     return {
@@ -31,6 +33,8 @@ def collect(run: RunFolder) -> dict[str, Any]:
         "headline": headline,
         "evaluations": evaluations,
         "shifts": {path.parent.name: read_json(path) for path in sorted(run.path.glob("evaluation/*/shift.json"))},
+        "robustness": robustness,
+        "pictures": _read_pictures(run, robustness),
         "promised": _find_promised(evaluations, headline),
         "findings": list(read_json_lines(run.findings)),
         "split": split,
@@ -47,6 +51,27 @@ def _read_evaluations(run: RunFolder) -> dict[str, dict[str, Any]]:
     found = {path.parent.name: read_json(path) for path in sorted(run.path.glob("evaluation/*/metrics.json"))}
     first = {name: found[name] for name in ("test", "val") if name in found}
     return first | found
+
+
+def _read_robustness(run: RunFolder, evaluations: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """Return what corruptions cost, on the first of the evaluations that was asked; `worst` is the largest drop."""
+    name = next((name for name in evaluations if run.robustness(name).is_file()), None)
+    if name is None:
+        return None
+    found = read_json(run.robustness(name))
+    rows = [{"name": each["name"], **row} for each in found["corruptions"] for row in each["severities"]]
+    worst = max(rows, key=lambda row: row["drop"]["balanced_accuracy"]["value"])
+    return {**found, "worst": worst, "sentences": describe_robustness(found)}
+
+
+def _read_pictures(run: RunFolder, robustness: dict[str, Any] | None) -> dict[str, str]:
+    """Return as data URIs what one image looks like under each corruption, by <corruption>-<severity>."""
+    if robustness is None:
+        return {}
+    shown = [("clean", 0)]
+    shown += [(each["name"], row["severity"]) for each in robustness["corruptions"] for row in each["severities"]]
+    paths = [run.corrupted_picture(robustness["split"], name, severity) for name, severity in shown]
+    return {path.stem: f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in paths}
 
 
 def _find_promised(evaluations: dict[str, dict[str, Any]], headline: str | None) -> dict[str, Any] | None:

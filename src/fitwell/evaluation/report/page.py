@@ -55,7 +55,7 @@ def write_report(run: RunFolder) -> None:
     if content["headline"]:
         write_model_card(run, content)
     write_text(run.report_html, render(content))
-    write_json(run.report_json, {key: value for key, value in content.items() if key != "rates"})
+    write_json(run.report_json, {key: value for key, value in content.items() if key not in ("rates", "pictures")})
 
 
 def render(content: dict[str, Any]) -> str:

@@ -60,6 +60,48 @@ def describe_verdict(metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def describe_robustness(found: dict[str, Any]) -> list[str]:
+    """Return what corruptions cost in words, never stronger than the intervals.
+
+    Args:
+        found: as robustness.json has it.
+    """
+    clean, mean = found["clean"]["balanced_accuracy"], found["mean"]["balanced_accuracy"]
+    drop = found["mean"]["drop"]["balanced_accuracy"]
+    split = SPLIT_NAMES.get(found["split"], found["split"])
+    return [
+        f"{split} ({format_size(found)}): of a balanced accuracy of {format_number(clean['value'])} on clean pictures "
+        f"it keeps {format_number(mean['value'])} on average over all corruptions and severities, a drop of "
+        f"{_say_drop(drop)}{'' if _is_lost(drop) else ', which these images cannot tell from none'}.",
+        _say_most_sensitive(found),
+    ]
+
+
+def _say_most_sensitive(found: dict[str, Any]) -> str:
+    drops = {each["name"]: each["drop"]["balanced_accuracy"] for each in found["corruptions"]}
+    first, *others = found["most_sensitive"]
+    if not _is_lost(drops[first]):
+        return "No corruption, averaged over its severities, is shown to cost anything."
+    if not others:
+        return f"It is most sensitive to {spell(first)}: a drop of {_say_drop(drops[first])}."
+    told = "any other" if len(others) == len(drops) - 1 else " or ".join(spell(name) for name in others)
+    return (
+        f"The largest drop is that under {spell(first)}, {_say_drop(drops[first])}; these images cannot tell it from "
+        f"that under {told}."
+    )
+
+
+def _is_lost(drop: dict[str, Any]) -> bool:
+    return drop["interval"] is not None and drop["interval"][0] > 0
+
+
+def _say_drop(drop: dict[str, Any]) -> str:
+    if drop["interval"] is None:
+        return format_number(drop["value"])
+    low, high = (format_number(end) for end in drop["interval"])
+    return f"{format_number(drop['value'])} (95 % CI {low} to {high})"
+
+
 def _main_metric(metrics: dict[str, Any]) -> str:
     """Return the metric that the verdict rests on."""
     has_auc = metrics["metrics"]["auc"]["value"] is not None
