@@ -63,5 +63,5 @@ def test_an_evaluation_without_corruptions_leaves_none_of_before(judged):
 
 def test_images_of_several_classes_are_refused_with_a_reason(own_copy):
     require_one_class_an_image(own_copy.run, several=False)
-    with pytest.raises(UsageError, match="recall of each class, which sets of classes do not have"):
+    with pytest.raises(UsageError, match="balanced accuracy, which sets of classes do not have"):
         require_one_class_an_image(own_copy.run, several=True)

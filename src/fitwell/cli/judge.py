@@ -34,8 +34,8 @@ def evaluate(
         image_root: folder that the table's paths are relative to.
         on_data_error: stop, or warn: leave out other images that cannot be used.
         rename: what a class of other images is called in the run, as THEIRS=OURS; can be given several times.
-        corruptions: judge the images also with noise, blur, JPEG compression, other light, shifted and turned. Takes
-            about 25 times as long.
+        corruptions: judge the images also with noise, blur, JPEG compression, other light, shifted and turned: 24
+            more versions of each.
         gate: exit with 4 unless every target of the recipe is met.
         json: print the result as JSON.
     """

@@ -35,8 +35,8 @@ def require_one_class_an_image(run: RunFolder, *, several: bool) -> None:
     if several:
         raise UsageError(
             found=f"--corruptions, and {run.path} was trained on images that show several classes.",
-            expected="one class an image: what a corruption costs is told by accuracy and by the recall of each class, "
-            "which sets of classes do not have.",
+            expected="one class an image: what a corruption costs is told by accuracy and balanced accuracy, which "
+            "sets of classes do not have.",
             fix="leave out --corruptions.",
         )
 
@@ -48,7 +48,7 @@ def judge_corrupted(run: RunFolder, name: str, images: pd.DataFrame, model: Trai
 
     Args:
         images: N rows, of which evaluation/<name>/predictions.parquet holds the answers on clean pictures.
-            root: that the paths begin at.
+        root: that the paths begin at.
 
     Raises:
         DataError: when an image cannot be decoded.

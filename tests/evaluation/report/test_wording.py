@@ -119,6 +119,15 @@ def test_a_drop_that_may_be_none_is_not_claimed():
     assert worst == "No corruption, averaged over its severities, is shown to cost anything."
 
 
+def test_a_smaller_drop_that_is_certain_is_not_denied_by_a_larger_one_that_is_not():
+    found = make_robustness((0.05, 0.15), (-0.1, 0.5), most_sensitive=("gaussian_noise", "shift"))
+    certain = {"name": "shift", "drop": {"balanced_accuracy": {"value": 0.1, "interval": [0.05, 0.15]}}}
+    found["corruptions"].append(certain)
+    assert describe_robustness(found)[1].startswith(
+        "The largest drop is that under gaussian noise, 0.200 (95 % CI -0.1"
+    )
+
+
 def test_corruptions_that_cannot_be_told_apart_are_named():
     found = make_robustness((0.05, 0.15), (0.1, 0.3), most_sensitive=("gaussian_noise", "shift", "jpeg_compression"))
     every = found["corruptions"][0]

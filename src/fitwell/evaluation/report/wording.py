@@ -80,7 +80,7 @@ def describe_robustness(found: dict[str, Any]) -> list[str]:
 def _say_most_sensitive(found: dict[str, Any]) -> str:
     drops = {each["name"]: each["drop"]["balanced_accuracy"] for each in found["corruptions"]}
     first, *others = found["most_sensitive"]
-    if not _is_lost(drops[first]):
+    if not any(_is_lost(drop) for drop in drops.values()):
         return "No corruption, averaged over its severities, is shown to cost anything."
     if not others:
         return f"It is most sensitive to {spell(first)}: a drop of {_say_drop(drops[first])}."
