@@ -47,7 +47,7 @@ SETTINGS = {
     "balance.class_weights": "none",
     "loss.label_smoothing": "0",
     "optimizer.kind": "muon",
-    "select.metric": "auc",
+    "select.keep": "last",
     "predict.average_over": "dihedral",
     "phases.fine-tune.epochs": "8",
     "phases.fine-tune.learning_rate": "2e-3",

@@ -36,13 +36,15 @@ class LinearNetwork(nn.Module):
         return self.head(inputs)
 
 
-def work_on(network, phase, *, inputs=INPUTS, metric="log_loss", mixup=0.0, keep_best=lambda: None):
+def work_on(network, phase, *, inputs=INPUTS, metric="log_loss", mixup=0.0, keep="best", keep_best=lambda: None):
     def train_batches(epoch, skip):
         return iter([(inputs[indices], indices) for indices in BATCHES[skip:]])
 
     return PhaseWork(
         phase=phase,
-        recipe=Recipe(loss=Loss(label_smoothing=0.0), augment=Augment(mixup=mixup), select=Select(metric=metric)),
+        recipe=Recipe(
+            loss=Loss(label_smoothing=0.0), augment=Augment(mixup=mixup), select=Select(metric=metric, keep=keep)
+        ),
         network=network,
         data=PhaseData(network, train_batches, lambda: iter([(INPUTS, np.arange(5))])),
         compute=Compute(),
@@ -186,6 +188,15 @@ def test_best_is_kept_when_the_val_metric_gets_better_and_only_then():
     assert progress.best["epoch"] == 3
     _, events, _, _ = train(phase(epochs=3), metric="accuracy")
     assert [event.record["best"] for event in events if isinstance(event, EpochDone)] == [True, False, False]
+
+
+def test_the_last_epoch_is_kept_whatever_val_says_where_the_recipe_asks_for_it():
+    kept = []
+    _, events, progress, _ = train(
+        phase(epochs=3), metric="accuracy", keep="last", keep_best=lambda: kept.append(len(kept))
+    )
+    assert [event.record["best"] for event in events if isinstance(event, EpochDone)] == [True, True, True]
+    assert (kept, progress.best["epoch"], progress.waited) == ([0, 1, 2], 3, 2)
 
 
 def test_a_plateau_lowers_the_rate():

@@ -30,6 +30,7 @@ from fitwell.recipe.schema import (
     Loss,
     Model,
     Optimizer,
+    Select,
     Target,
 )
 from fitwell.run_folder import RunFolder
@@ -179,6 +180,7 @@ VARIANTS = {
     "hidden": {"model": Model(backbone="test_efficientnet", weights="none", head=HIDDEN)},
     "sgd": {"optimizer": Optimizer(kind="sgd", layer_decay=0.7), "averaging": Averaging(ema=0.9)},
     "lion": {"optimizer": Optimizer(kind="lion"), "augment": Augment(views=2, mixup=0.2, cutmix=1.0)},
+    "last": {"select": Select(metric="log_loss", keep="last")},
     "muon": {"optimizer": Optimizer(kind="muon", layer_decay=0.7)},
     "parts": {"execution": tiny_recipe().execution.model_copy(update={"micro_batch": 3})},
     "gradual": {

@@ -210,9 +210,14 @@ class Split(Section):
 
 
 class Select(Section):
-    """The val metric that chooses epochs."""
+    """Which epoch is kept, and the val metric that chooses it."""
 
     metric: Metric = "auto"
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="epoch by the metric; last: whatever val says, for schedules that end at a rate of zero and few "
+        "val images, where the best is the luckiest",
+    )
 
 
 class Predict(Section):

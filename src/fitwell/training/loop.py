@@ -280,7 +280,10 @@ def _validate(
 
 
 def judge_epoch(value: float | None, work: PhaseWork, progress: Progress) -> bool:
-    """Update patience, plateau and best with the val `value`; return whether it is the run's best. NaN never is."""
+    """Update patience, plateau and best with the val `value`; return whether the epoch is the one to keep so far.
+
+    NaN is never best.
+    """
     sign = 1.0 if higher_is_better(work.recipe.select.metric) else -1.0
     better = value is not None and (progress.phase_best is None or sign * value > sign * progress.phase_best)
     if better:
@@ -290,7 +293,8 @@ def judge_epoch(value: float | None, work: PhaseWork, progress: Progress) -> boo
     if work.phase.schedule == "plateau" and progress.plateau_wait >= work.phase.plateau_patience:
         progress.plateau_scale, progress.plateau_wait = progress.plateau_scale * work.phase.plateau_factor, 0
     best = progress.best.get("value")
-    if value is None or (best is not None and not sign * value > sign * best):
+    is_best = value is not None and (best is None or sign * value > sign * best)
+    if not is_best and work.recipe.select.keep == "best":
         return False
     where = {"phase": work.phase.name, "epoch": progress.epoch + 1, "step": progress.step}
     progress.best = {**where, "value": value, "metric": work.recipe.select.metric}

@@ -232,7 +232,7 @@ class _Session:
         self._moments = {}
         self._save()
         self.run.update(
-            select={"metric": self.recipe.select.metric, "best": self.progress.best},
+            select={**self.recipe.select.model_dump(), "best": self.progress.best},
             best_sha256=sha256_of_file(self.run.best_weights),
         )
 

@@ -162,3 +162,9 @@ def test_records_without_numbers_of_classes_have_no_course_of_them():
     (epoch,) = make_epochs(0.9)
     del epoch["val_per_class"]
     assert follow_classes(make_training(epoch)) == []
+
+
+def test_the_kept_epoch_is_the_last_that_was_kept_and_the_best_where_none_was_yet():
+    kept = make_training(*make_epochs(0.9, 0.8, 0.7, best=[True, True, False]))
+    assert kept.kept()["epoch"] == 2
+    assert make_training(*make_epochs(0.8, 0.9, 0.7)).kept()["epoch"] == 2

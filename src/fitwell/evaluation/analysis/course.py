@@ -60,6 +60,11 @@ class Training:
         """Return the standard error of the val metric of an epoch; None where it does not follow from the records."""
         return standard_error(self.metric, epoch, self.val_counts)
 
+    def kept(self) -> Record:
+        """Return the epoch whose weights the run has; before one is kept, the best."""
+        kept = [epoch for epoch in self.epochs if epoch.get("best")]
+        return kept[-1] if kept else self.best(self.epochs)
+
     def best(self, epochs: Sequence[Record]) -> Record:
         """Return the first of `epochs` that no other is better than."""
         return max(epochs, key=self.score)
@@ -177,7 +182,7 @@ def follow_classes(training: Training) -> list[dict[str, Any]]:
         of each class num_val, first, best, best_epoch, kept, last, and state: "never learned" (no epoch found more of
         it than guessing among the classes would), "fell" (the last is clearly below the best), "few images", or "".
     """
-    kept = training.best(training.epochs)
+    kept = training.kept()
     key = "val_per_class" if "val_per_class" in kept else "val_average_precision"
     rows = [_follow_class(training, name, key, kept) for name in training.val_counts] if key in kept else []
     return sorted(rows, key=lambda row: math.inf if row["kept"] is None else row["kept"])

@@ -41,7 +41,7 @@ def analyse(training: Training) -> dict[str, Any]:
     return {
         "metric": training.metric,
         "shown": _shown(training, last),
-        "numbers": [_numbers(name, epoch) for name, epoch in (("kept", best), ("last", last))],
+        "numbers": [_numbers(name, epoch) for name, epoch in (("kept", training.kept()), ("last", last))],
         "gap": gap,
         "fit": judge_fit(training, gap),
         "convergence": find_convergence(training, training.epochs),

@@ -109,13 +109,21 @@ def _describe_split(run: RunFolder, record: dict[str, Any]) -> dict[str, Any] | 
 
 
 def _describe_training(record: dict[str, Any], epochs: list[dict[str, Any]]) -> dict[str, Any]:
-    best = (record.get("select") or {}).get("best") or {}
-    metric = (record.get("select") or {}).get("metric") or "balanced_accuracy"
+    select = record.get("select") or {}
+    best, metric = select.get("best") or {}, select.get("metric") or "balanced_accuracy"
     seconds = sum(sum((epoch.get("seconds") or {}).values()) for epoch in epochs)
     kept = [epoch for epoch in epochs if epoch.get("best")]
     step = best.get("step", kept[-1]["step"] if kept else None)
     phases = {name: sum(epoch["phase"] == name for epoch in epochs) for name in {e["phase"]: 0 for e in epochs}}
-    return {"metric": metric, "best": best, "best_step": step, "seconds": round(seconds, 1), "phases": phases}
+    keep = select.get("keep", "best")
+    return {
+        "metric": metric,
+        "keep": keep,
+        "best": best,
+        "best_step": step,
+        "seconds": round(seconds, 1),
+        "phases": phases,
+    }
 
 
 def _analyse(run: RunFolder, split: dict[str, Any], epochs: list[dict[str, Any]], *, metric: str) -> dict[str, Any]:
