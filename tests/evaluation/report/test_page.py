@@ -318,7 +318,7 @@ def test_how_training_went_stands_on_the_page_with_what_limits_it(tmp_path):
         "How training went No sign of overfitting or underfitting.",
         "In the last epoch val accuracy (0.500) was not clearly below train accuracy (0.500)",
         "Val loss was lowest in epoch 3 of head (0.333) and ended at 0.333",
-        "Kept: epoch 1 of head Last: epoch 3 of head",
+        "Kept: epoch 2 of head Last: epoch 3 of head",
         "Train accuracy less val accuracy 0.000 0.000",
         "Not told: of val AUC no standard error follows from these records.",
         "2 epochs came after the best one and took 6.0 s, 67% of the time.",
