@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fitwell.data.split import read_split
 from fitwell.errors import DataError, RunError, UsageError
 from fitwell.evaluation.intervals import Resamples, Units, find_units, interval_of, resample
-from fitwell.evaluation.metrics import all_metrics, bounds_of
+from fitwell.evaluation.metrics import all_metrics, bounds_of, is_of_classes
 from fitwell.evaluation.paired_tests import bootstrap_p, delong, holm, mcnemar, resampled_t
 from fitwell.files import to_json
 from fitwell.recipe.difference import recipe_difference, settings_asked
@@ -230,13 +230,14 @@ def _bootstrapped(
             labels=first.labels,
             confidence=CONFIDENCE,
             bounds=(least - most, most - least),
+            of_classes=is_of_classes(name),
         )
         entries[name] = {
             "first": before,
             "other": after,
             "difference": difference,
             "interval": interval and [interval.low, interval.high],
-            "p": interval and bootstrap_p(differences, units),
+            "p": interval and bootstrap_p(differences, units, of_classes=is_of_classes(name)),
             "method": interval and interval.method,
         }
     return entries
@@ -385,4 +386,4 @@ def _adjust(comparisons: Sequence[dict[str, Any]]) -> None:
     for entry in (entry for each in comparisons for entry in each["metrics"].values()):
         low, high = entry["interval"] or (0, 0)
         beyond_zero = low > 0 or high < 0
-        entry["distinguishable"] = beyond_zero and (len(comparisons) == 1 or entry["p_holm"] < 1 - CONFIDENCE)
+        entry["distinguishable"] = beyond_zero and entry["p_holm"] < 1 - CONFIDENCE
