@@ -1,6 +1,6 @@
 """How often each interval of a report holds the true value: 95 % is promised, 93 to 97 % is asked for.
 
-Studies of n images are drawn again and again from a population whose true values are known (from 1,000,000 images),
+Studies of n images are drawn again and again from a population whose true values are known (from 500,000 images),
 each is judged as `fitwell evaluate` does, and it is counted how often the interval holds the truth. Classes have fixed
 counts, as in a stratified split, but for groups and sets of classes, which come as they are. Populations:
 
@@ -41,7 +41,7 @@ from fitwell.evaluation.metrics import (
 )
 from fitwell.evaluation.ranking import RANKING_METRICS, ranking_metrics
 
-POPULATION = 1_000_000
+POPULATION = 500_000
 GROUP_SIZE = 10
 RESAMPLING = (intervals, operating_point, selective, slices)  # modules that say how many resamples they draw
 CELLS_IN_CACHE = 60_000  # resamples times images; in chunks that a core's cache holds, 2 to 3 times as fast
@@ -167,12 +167,11 @@ def intervals_of(probs, labels, groups, resamples):
     method = "Wilson" if groups is None else "bootstrap"
     for name, (hits, chosen) in shares_of(probs, labels).items():
         found[name, method] = interval_of_share(hits, labels[chosen], None if groups is None else groups[chosen])
-    for name, resampled in (("recall", drawn.recall), ("precision", drawn.precision)):
-        name = f"{name} of a class"
-        found[name, method] = interval_of(resampled[:, -1], values[name], units, labels=labels)
-    if groups is None:
-        row = per_class(probs, labels, tuple("abc"[: probs.shape[1]]))[-1]
-        found |= {(f"{name} of a class", method): of_class(row, name) for name in ("recall", "precision")}
+    row = per_class(probs, labels, tuple("abc"[: probs.shape[1]]))[-1]
+    for name, resampled in (("recall", drawn.recall[:, -1]), ("precision", drawn.precision[:, -1])):
+        wilson = groups is None
+        interval = of_class(row, name) if wilson else interval_of(resampled, row[name], units, labels=labels)
+        found[f"{name} of a class", method] = interval
     return found | choices_of(probs, labels, groups, method)
 
 
@@ -267,18 +266,25 @@ def main():
     intervals.CHUNK_CELLS = CELLS_IN_CACHE
     for module in RESAMPLING:
         module.NUM_RESAMPLES = given.resamples
-    result = {"studies": given.studies, "resamples": given.resamples, "group_size": GROUP_SIZE, "populations": {}}
-    for name, draw in POPULATIONS.items():
-        probs, labels, _ = draw(np.random.default_rng(0), POPULATION)
-        truth = (values_of if labels.ndim == 1 else set_values_of)(probs, labels)
-        sizes = {}
-        for size in given.sizes:
+    truths = {name: truth_of(draw) for name, draw in POPULATIONS.items()}
+    result = {"studies": given.studies, "resamples": given.resamples, "group_size": GROUP_SIZE}
+    result["populations"] = {name: {"truth": rounded(truth), "sizes": {}} for name, truth in truths.items()}
+    for size in given.sizes:
+        for name, draw in POPULATIONS.items():
             started = time.perf_counter()
-            sizes[size] = coverage(draw, size, truth, given)
+            result["populations"][name]["sizes"][size] = coverage(draw, size, truths[name], given)
             progress(f"{name}, n = {size}: {time.perf_counter() - started:.0f} s")
-        truth = {key: round(value, 4) for key, value in truth.items()}
-        result["populations"][name] = {"truth": truth, "sizes": sizes}
-    write_result("interval_coverage", result)
+        write_result("interval_coverage", result)  # after each size, so that few images are known before many
+
+
+def truth_of(draw):
+    """The true values of a population, by metric."""
+    probs, labels, _ = draw(np.random.default_rng(0), POPULATION)
+    return (values_of if labels.ndim == 1 else set_values_of)(probs, labels)
+
+
+def rounded(values):
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 if __name__ == "__main__":
