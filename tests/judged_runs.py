@@ -8,7 +8,7 @@ from fitwell.evaluation.evaluate import predictions_table
 from fitwell.evaluation.metrics import softmax
 from fitwell.files import write_bytes
 from fitwell.recipe.read import write_recipe
-from fitwell.recipe.schema import Recipe
+from fitwell.recipe.schema import Images, Optimizer, Recipe, Split
 from fitwell.run_folder import RunFolder
 
 
@@ -67,3 +67,18 @@ def read_test(run):
     classes = [name.removeprefix("p_") for name in table.columns if name.startswith("p_")]
     labels = np.array([classes.index(label) for label in table["label"]])
     return table[[f"p_{name}" for name in classes]].to_numpy(), labels, table
+
+
+PLAIN = Recipe(images=Images(size=128))
+DECAY = Recipe(images=Images(size=128), optimizer=Optimizer(weight_decay=0.1))
+SIZE = Recipe(images=Images(size=160))
+
+
+def with_fold(recipe, fold, seed=0):
+    return recipe.model_copy(update={"split": Split(folds=4, fold=fold), "seed": seed})
+
+
+def fold_parts(fold, num_images=200):
+    """Test is every fourth image from `fold` on, val the next, train the rest: no class is missed."""
+    place = np.arange(num_images) // 2 % 4
+    return np.where(place == fold - 1, "test", np.where(place == fold % 4, "val", "train"))

@@ -8,12 +8,15 @@ from bootstrap import bootstrap_intervals
 from fitwell.evaluation import intervals
 from fitwell.evaluation.intervals import (
     BOOTSTRAPPED,
+    Units,
     auc_interval,
     draw,
+    expansion,
     find_units,
     interval_of,
     interval_of_share,
     resample,
+    student_interval,
     wilson_interval,
 )
 from fitwell.evaluation.metrics import (
@@ -60,6 +63,17 @@ def test_wilson_interval_of_nothing_is_everything():
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("values", [[0.8, 0.9], [0.71, 0.74, 0.69, 0.80, 0.77], [0.5, 0.5, 0.5]])
+def test_the_interval_of_a_mean_over_seeds_is_students(values):
+    expected = scipy.stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    mean = np.mean(values)
+    assert student_interval(values) == pytest.approx((mean - expected, mean + expected), abs=1e-12)
+
+
+def test_one_value_has_no_interval():
+    assert student_interval([0.5]) is None
+
+
 @pytest.mark.parametrize("num_classes", [2, 3])
 @pytest.mark.parametrize("grouped", [False, True])
 def test_resampled_metrics_equal_a_naive_loop_over_the_same_multiplicities(num_classes, grouped, monkeypatch):
@@ -78,14 +92,63 @@ def test_resampled_metrics_equal_a_naive_loop_over_the_same_multiplicities(num_c
     np.testing.assert_allclose(drawn.precision[5], matrix.diagonal() / matrix.sum(axis=0), atol=1e-12)
 
 
-def test_interval_is_the_expanded_percentiles_of_the_naive_loop():
+@pytest.mark.parametrize("sizes", [(7,), (50,), (2,)])
+@pytest.mark.parametrize("of_classes", [False, True])
+def test_of_one_stratum_the_expansion_is_hesterbergs(sizes, of_classes):
+    units = Units(np.arange(sizes[0]), (np.arange(sizes[0]),), "groups")
+    expected = (np.sqrt(sizes[0] / (sizes[0] - 1)), sizes[0] - 1)
+    assert expansion(units, of_classes=of_classes) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_expansion_of_fifteen_and_thirty_five_images_worked_by_hand():
+    units = find_units(np.repeat([0, 1], [35, 15]), None)
+    # over images: sum n_h 50, sum n_h - 1 48; 50^2 / (15^2 / 14 + 35^2 / 34) = 2500 / 52.1008
+    assert expansion(units) == pytest.approx((np.sqrt(50 / 48), 47.98388), rel=1e-6)
+    # over classes: sum 1 / n_h 0.0952381, sum (n_h - 1) / n_h^2 0.0899773; (2 / 21)^2 / (1 / 3150 + 1 / 41650)
+    assert expansion(units, of_classes=True) == pytest.approx((1.0288186, 26.5625), rel=1e-6)
+
+
+def test_the_degrees_of_freedom_over_classes_are_welchs_where_both_spread_alike():
+    first, second = np.tile([-1.0, 1.0], 4), np.tile([-1.0, 1.0], 11)  # made to have a variance of 1, 8 and 22 of them
+    first, second = first / first.std(ddof=1), second / second.std(ddof=1)
+    expected = scipy.stats.ttest_ind(first, second, equal_var=False).df
+    _, found = expansion(find_units(np.repeat([0, 1], [8, 22]), None), of_classes=True)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_factor_is_what_resamples_of_strata_spread_too_little():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [30, 4])
+    values = np.concatenate([rng.normal(size=30), rng.normal(size=4)])
+    for label in (0, 1):  # both classes spread alike, as is taken for granted
+        values[labels == label] /= values[labels == label].std(ddof=1)
+    units = find_units(labels, None)
+    times = columns_of(draw(units, num_resamples=60_000, seed=0))
+    means = [(times * (labels == label)) @ values / (labels == label).sum() for label in (0, 1)]
+    unbiased = 1 / 30 + 1 / 4
+    factor, _ = expansion(units, of_classes=True)
+    assert factor**2 * np.var(np.mean(means, axis=0)) == pytest.approx(unbiased / 4, rel=0.02)
+
+
+def test_strata_of_one_unit_show_no_spread_and_do_not_count():
+    with_single, without = (find_units(np.repeat([0, 1, 2], sizes), None) for sizes in ([9, 1, 5], [9, 0, 5]))
+    for of_classes in (False, True):
+        assert expansion(with_single, of_classes=of_classes) == expansion(without, of_classes=of_classes)
+    assert expansion(find_units(np.array([0, 1]), None)) == (1.0, np.inf)
+
+
+@pytest.mark.parametrize("of_classes", [False, True])
+def test_interval_is_the_expanded_percentiles_of_the_naive_loop(of_classes):
     probs, labels = make_case(50, 2, seed=7)
     units = find_units(labels, None)
-    values = by_hand(probs, labels, columns_of(draw(units, num_resamples=200, seed=0)))
-    tail = scipy.stats.norm.cdf(np.sqrt(50 / 49) * scipy.stats.t.ppf(0.025, 49))
-    found = bootstrap_intervals(probs, labels, None, num_resamples=200)
-    for column, name in enumerate(BOOTSTRAPPED):
-        assert found[name] == pytest.approx(np.quantile(values[:, column], [tail, 1 - tail]), abs=1e-12)
+    values = by_hand(probs, labels, columns_of(draw(units, num_resamples=999, seed=0)))
+    factor, degrees = expansion(units, of_classes=of_classes)
+    place = int(1000 * scipy.stats.norm.cdf(factor * scipy.stats.t.ppf(0.025, degrees)))
+    drawn = resample(probs, labels, units, names=BOOTSTRAPPED, num_resamples=999)
+    for column, (name, metric) in enumerate(BOOTSTRAPPED.items()):
+        found = interval_of(drawn.metrics[name], metric(probs, labels), units, labels=labels, of_classes=of_classes)
+        ordered = np.sort(values[:, column])
+        assert (found.low, found.high) == pytest.approx((ordered[place - 1], ordered[-place]), abs=1e-12)
 
 
 def test_images_are_drawn_within_their_class():

@@ -19,6 +19,7 @@ from fitwell.evaluation.metrics import (
     confusion_matrix,
     further_metrics,
     higher_is_better,
+    is_of_classes,
     log_loss,
     macro_f1,
     one_against_rest,
@@ -27,6 +28,7 @@ from fitwell.evaluation.metrics import (
     roc_curve,
     softmax,
 )
+from fitwell.evaluation.ranking import ranking_metrics
 
 
 def make_case(num_images, num_classes, seed, *, decimals=None):
@@ -102,6 +104,22 @@ def test_the_brier_score_of_certain_mistakes_is_one_of_two_classes_and_two_of_mo
     assert brier_score(np.eye(3)[[1, 0]], np.array([0, 1])) == 2
     assert brier_losses(np.array([[0.6, 0.4]]), np.array([0])) == pytest.approx([0.16])
     assert brier_score(np.zeros((0, 2)), np.zeros(0, dtype=int)) is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "predicted"),
+    [([0, 0, 1, 2], [1, 1, 1, 1]), ([1, 1, 1, 1], [0, 1, 2, 1]), ([1, 1], [0, 0]), ([0, 1, 2], [2, 1, 0]), ([2], [0])],
+    ids=["one answer", "one class", "one class taken for another", "turned round", "one image"],
+)
+def test_degenerate_answers_of_ordered_classes_equal_scikit_learn(labels, predicted):
+    labels, certain = np.array(labels), np.eye(3)[predicted]
+    found = {**all_metrics(certain, labels, ordered=True), **further_metrics(certain, labels)}
+    expected = {
+        "quadratic_kappa": sklearn.metrics.cohen_kappa_score(labels, predicted, weights="quadratic"),
+        "mean_absolute_error": sklearn.metrics.mean_absolute_error(labels, predicted),
+        "brier_score": sklearn.metrics.brier_score_loss(labels, certain, labels=[0, 1, 2]),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_mistake_between_neighbours_costs_less_than_one_between_the_ends():
@@ -256,3 +274,16 @@ def test_correlations_go_below_nothing_and_some_errors_above_one():
     assert bounds_of("mean_absolute_error", 5) == (0, 4)
     assert [bounds_of("brier_score", num_classes) for num_classes in (2, 3)] == [(0, 1), (0, 2)]
     assert bounds_of("accuracy", 7) == (0, 1)
+
+
+def test_a_rare_class_counts_alike_in_means_over_classes_and_little_in_means_over_images():
+    labels = np.array([0] * 98 + [1, 1])
+    probs = np.tile([0.9, 0.1], (100, 1))
+    one_more = probs.copy()
+    one_more[98] = [0.1, 0.9]
+    found = [
+        {**all_metrics(each, labels), **further_metrics(each, labels), **ranking_metrics(each[:, 1], labels == 1)}
+        for each in (probs, one_more)
+    ]
+    moved = {name for name in found[0] if found[0][name] is not None and abs(found[1][name] - found[0][name]) > 0.2}
+    assert moved - {"cohen_kappa"} == {name for name in found[0] if is_of_classes(name)}

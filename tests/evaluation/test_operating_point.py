@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_score, recall_score
 from statsmodels.stats.proportion import proportion_confint
 
 from fitwell.evaluation.intervals import draw, find_units
@@ -92,6 +93,24 @@ def test_what_a_threshold_comes_to_has_counts_and_wilson_intervals():
         assert found[name]["value"] == right / total
         assert found[name]["interval"] == pytest.approx(proportion_confint(right, total, method="wilson"), abs=1e-12)
         assert found[name]["method"] == f"Wilson, {right} of {total} images"
+
+
+@pytest.mark.parametrize("positives", ["some", "none", "all"])
+@pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.3, 0.5, 2.0])
+def test_the_four_shares_equal_scikit_learn(threshold, positives):
+    rng = np.random.default_rng(3)
+    scores = rng.random(50).round(1)
+    positive = {"some": rng.random(50) < scores, "none": np.zeros(50, bool), "all": np.ones(50, bool)}[positives]
+    found = judge_threshold(scores, positive, threshold, find_units(positive, None))
+    called = scores >= threshold
+    expected = {
+        "sensitivity": recall_score(positive, called, zero_division=np.nan),
+        "specificity": recall_score(~positive, ~called, zero_division=np.nan),
+        "precision": precision_score(positive, called, zero_division=np.nan),
+        "negative_predictive_value": precision_score(~positive, ~called, zero_division=np.nan),
+    }
+    values = {name: np.nan if found[name]["value"] is None else found[name]["value"] for name in expected}
+    assert values == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_groups_are_what_is_drawn():

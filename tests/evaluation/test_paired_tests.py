@@ -26,6 +26,13 @@ def test_mcnemar_equals_statsmodels(fixes, breaks):
     assert found["method"] == ("exact" if exact else "chi-square with continuity correction")
 
 
+def test_the_exact_test_never_claims_more_often_than_its_level():
+    for disagreements in range(1, 25):
+        outcomes = np.arange(disagreements + 1)
+        claimed = [mcnemar(*answers(0, fixes, disagreements - fixes, 0))["p"] <= 0.05 for fixes in outcomes]
+        assert scipy.stats.binom.pmf(outcomes[claimed], disagreements, 0.5).sum() <= 0.05
+
+
 def rounded_scores(seed, num_images=70, num_classifiers=2):
     """Scores that lean to the truth and to each other, some of them equal."""
     rng = np.random.default_rng(seed)
@@ -79,15 +86,23 @@ def test_equal_rankings_have_no_z():
     }
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.4, 0.8, 1.2])
-def test_the_p_of_a_bootstrap_is_below_a_level_where_the_interval_of_that_level_leaves_zero_out(shift):
-    labels = np.arange(30) % 2
+@pytest.mark.parametrize("of_classes", [False, True])
+def test_the_p_of_a_bootstrap_is_at_most_a_level_just_where_the_interval_of_that_level_leaves_zero_out(of_classes):
+    labels = np.repeat([0, 1], [40, 12])
     units = find_units(labels, None)
-    differences = np.random.default_rng(3).normal(shift, 0.5, 1999)
-    p = bootstrap_p(differences, units)
-    for level in (p * 0.9, min(p * 1.1, 0.99)):
-        interval = interval_of(differences, shift, units, labels=labels, confidence=1 - level)
-        assert (interval.low > 0 or interval.high < 0) == (level > p)
+    for num_beyond in range(1, 60):  # of 2,000; with none, no level that resamples can tell holds zero
+        differences = np.random.default_rng(num_beyond).permutation(np.arange(2000) - num_beyond + 0.5)
+        p = bootstrap_p(differences, units, of_classes=of_classes)
+        for level in (0.01, 0.05, p * 1.0001, p * 0.9999):
+            interval = interval_of(differences, 1.0, units, labels=labels, confidence=1 - level, of_classes=of_classes)
+            assert (interval.low > 0) == (p <= level)
+
+
+def test_the_p_of_a_bootstrap_worked_by_hand():
+    units = find_units(np.zeros(10, int), None)
+    differences = np.arange(1999) - 99.5  # 100 are below zero: (100 + 1) / (1999 + 1) of the normal is z = -1.640
+    z = scipy.stats.norm.ppf(101 / 2000) / np.sqrt(10 / 9)
+    assert bootstrap_p(differences, units) == pytest.approx(2 * scipy.stats.t.cdf(z, 9), rel=1e-12)
 
 
 def test_resamples_that_never_differ_give_a_p_of_one():

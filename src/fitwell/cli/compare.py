@@ -25,7 +25,7 @@ def compare(*runs: Path, json: Annotated[bool, Parameter(negative="")] = False) 
         runs: run folders; the first one's recipe is what the others are compared with.
         json: print the result as JSON, with every image that was fixed or broken.
     """
-    from fitwell.evaluation.comparison import compare_runs
+    from fitwell.evaluation.comparison.compare import compare_runs
     from fitwell.run_folder import open_run_folder
 
     found = compare_runs([open_run_folder(run) for run in runs])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fitwell.errors import CheckpointError, DataError, FitwellError, UsageError
-from fitwell.evaluation.comparison import compare_runs
+from fitwell.evaluation.comparison.compare import compare_runs
 from fitwell.files import read_json, sha256_of_file, write_text
 from fitwell.recipe.document import to_yaml
 from fitwell.recipe.read import recipe_of
@@ -67,7 +67,7 @@ def compare_with_best_member(ensemble: RunFolder) -> dict[str, Any]:
         metric: that ranks them; balanced accuracy, of two classes AUC, of several an image average precision.
         members: of each its id, its value on val, and how often it opened test.
         best: an id, or None where not every member was judged on val.
-        comparison: of the best member with the ensemble, see `comparison.compare_runs`; None without one. sentence.
+        comparison: of the best member with the ensemble, see `compare.compare_runs`; None without one. sentence.
     """
     metric = _ranking_metric(ensemble)
     members = [ensemble.member(each["path"]) for each in ensemble.members()]

@@ -45,6 +45,7 @@ from fitwell.evaluation.metrics import (
     bounds_of,
     confusion_matrix,
     further_metrics,
+    is_of_classes,
     per_class,
     roc_curve,
     softmax,
@@ -233,9 +234,14 @@ def headline(
         elif name == "accuracy" and judged.groups is None:
             interval = wilson(int((judged.probs.argmax(axis=1) == judged.labels).sum()), len(judged.labels))
         elif drawn is not None and name in drawn.metrics:
-            bounds = bounds_of(name, judged.probs.shape[1])
             interval = interval_of(
-                drawn.metrics[name], value, units, labels=judged.labels, confidence=CONFIDENCE, bounds=bounds
+                drawn.metrics[name],
+                value,
+                units,
+                labels=judged.labels,
+                confidence=CONFIDENCE,
+                bounds=bounds_of(name, judged.probs.shape[1]),
+                of_classes=is_of_classes(name),
             )
         else:
             interval = None

@@ -22,7 +22,7 @@ from fitwell.evaluation.evaluate import (
     wilson,
 )
 from fitwell.evaluation.intervals import Interval, Units, entry_of, find_units, interval_of
-from fitwell.evaluation.metrics import Probs
+from fitwell.evaluation.metrics import Probs, is_of_classes
 from fitwell.evaluation.multi_label import (
     Targets,
     Thresholds,
@@ -187,7 +187,14 @@ def _headline(judged: JudgedSets, units: Units, drawn: LabelSetResamples) -> dic
         if name == "exact_match" and judged.groups is None:
             interval = wilson(int((judged.named == judged.targets).all(axis=1).sum()), len(judged.targets))
         elif name in drawn.metrics:
-            interval = interval_of(drawn.metrics[name], value, units, labels=strata, confidence=CONFIDENCE)
+            interval = interval_of(
+                drawn.metrics[name],
+                value,
+                units,
+                labels=strata,
+                confidence=CONFIDENCE,
+                of_classes=is_of_classes(name),
+            )
         entries[name] = entry_of(value, interval)
     return entries
 

@@ -26,6 +26,16 @@ FURTHER_METRICS = (  # of evaluations only: epochs are chosen by the ones above
     "cohen_kappa",
     "brier_score",
 )
+OF_CLASSES = (  # means over classes, or over pairs of images of two classes
+    "balanced_accuracy",
+    "macro_f1",
+    "macro_precision",
+    "matthews_correlation",
+    "auc",
+    "average_precision",
+    "partial_auc",
+    "sensitivity_at_95_specificity",
+)
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -40,6 +50,11 @@ def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 def higher_is_better(metric: str) -> bool:
     """Return whether more of `metric` is better; losses and errors are worse when they grow."""
     return metric not in ("log_loss", "brier_score", "mean_absolute_error", "hamming_loss")
+
+
+def is_of_classes(metric: str) -> bool:
+    """Return whether a class counts alike in `metric` however few images it has, so that rare ones make it unsure."""
+    return metric in OF_CLASSES
 
 
 def bounds_of(metric: str, num_classes: int) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fitwell.evaluation.intervals import Floats, Units
+from fitwell.evaluation.intervals import Floats, Units, expansion
 from fitwell.evaluation.ranking import area_with_influence
 
 FEWEST_FOR_CHI_SQUARE = 25  # images on which two classifiers disagree; with fewer, the binomial itself is used
@@ -86,10 +86,10 @@ def delong(scores: Floats, positive: NDArray[np.bool_]) -> dict[str, Any]:
     }
 
 
-def bootstrap_p(differences: Floats, units: Units) -> float | None:
+def bootstrap_p(differences: Floats, units: Units, *, of_classes: bool = False) -> float | None:
     """Return the smallest level at which the interval of `differences` in resamples, (B,), leaves zero out.
 
-    It is that of `intervals.interval_of`, with the same correction for few units. Never below 1 / (B + 1).
+    It is that of `intervals.interval_of`, with the same correction for few units; never below 2 / (B + 1).
     """
     from scipy.special import ndtri, stdtr
 
@@ -100,9 +100,8 @@ def bootstrap_p(differences: Floats, units: Units) -> float | None:
     tail = (beyond + 1) / (len(defined) + 1)
     if tail >= 0.5:
         return 1.0
-    if units.count > 1:
-        tail = float(stdtr(units.count - 1, ndtri(tail) * math.sqrt((units.count - 1) / units.count)))
-    return 2 * tail
+    factor, degrees_of_freedom = expansion(units, of_classes=of_classes)
+    return 2 * float(stdtr(degrees_of_freedom, ndtri(tail) / factor))
 
 
 def resampled_t(differences: Sequence[float], *, test_train_ratio: float = 0.0, confidence: float) -> dict[str, Any]:
