@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fitwell.evaluation.evaluate import CONFIDENCE, Judged, headline
 from fitwell.evaluation.intervals import Floats, Resamples, Units, entry_of, find_units, interval_of, resample
-from fitwell.evaluation.metrics import accuracy, balanced_accuracy, recall_per_class
+from fitwell.evaluation.metrics import accuracy, balanced_accuracy, is_of_classes, recall_per_class
 from fitwell.evaluation.paired_tests import bootstrap_p, holm
 
 METRICS = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
@@ -108,7 +108,8 @@ def most_sensitive(drops: Mapping[str, Quantity], units: Units) -> list[str]:
     Each is compared with the largest by the paired bootstrap, adjusted after Holm.
     """
     first, *others = sorted(drops, key=lambda name: -(drops[name].value or 0.0))
-    p_values = [bootstrap_p(drops[first].less(drops[name]).drawn, units) for name in others]
+    of_classes = is_of_classes(MAIN)
+    p_values = [bootstrap_p(drops[first].less(drops[name]).drawn, units, of_classes=of_classes) for name in others]
     adjusted = holm([1.0 if p is None else p for p in p_values])
     return [first, *(name for name, p in zip(others, adjusted, strict=True) if p >= LEVEL)]
 
@@ -128,14 +129,19 @@ def _measure(judged: Judged, units: Units) -> tuple[Measured, dict[str, Any]]:
 def _mean_entries(
     before: Mapping[str, Quantity], mean: Mapping[str, Quantity], clean: Judged, units: Units
 ) -> dict[str, Any]:
-    entries = {name: _entry(each, clean, units, bounds=(0.0, 1.0)) for name, each in mean.items()}
+    entries = {
+        name: _entry(each, clean, units, bounds=(0.0, 1.0), of_classes=is_of_classes(name))
+        for name, each in mean.items()
+    }
     return {**entries, "drop": _drops(before, mean, clean, units)}
 
 
 def _drops(
     before: Mapping[str, Quantity], after: Mapping[str, Quantity], clean: Judged, units: Units
 ) -> dict[str, dict[str, Any]]:
-    return {name: _entry(before[name].less(after[name]), clean, units) for name in METRICS}
+    return {
+        name: _entry(before[name].less(after[name]), clean, units, of_classes=is_of_classes(name)) for name in METRICS
+    }
 
 
 def _per_class(
@@ -149,10 +155,21 @@ def _per_class(
 
 
 def _entry(
-    quantity: Quantity, clean: Judged, units: Units, *, bounds: tuple[float, float] = (-1.0, 1.0)
+    quantity: Quantity,
+    clean: Judged,
+    units: Units,
+    *,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+    of_classes: bool = False,
 ) -> dict[str, Any]:
     interval = interval_of(
-        quantity.drawn, quantity.value, units, labels=clean.labels, confidence=CONFIDENCE, bounds=bounds
+        quantity.drawn,
+        quantity.value,
+        units,
+        labels=clean.labels,
+        confidence=CONFIDENCE,
+        bounds=bounds,
+        of_classes=of_classes,
     )
     return entry_of(quantity.value, interval)
 
