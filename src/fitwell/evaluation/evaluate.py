@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fitwell.data.table import escape_cell
 from fitwell.errors import DataError
 from fitwell.evaluation.charts import (
     confidence_chart,
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 FEW_GROUPS = 10  # below, an interval over groups is itself uncertain
 MOST_CURVE_POINTS = 400  # in metrics.json and in pictures
-SPREADSHEET_TRIGGERS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -371,7 +371,7 @@ def predictions_table(
 
 def _confusion_csv(matrix: NDArray[np.int64], classes: tuple[str, ...]) -> str:
     """Return the counts as CSV; a name that a spreadsheet would run as a formula starts with an apostrophe."""
-    names = [f"'{name}" if name.startswith(SPREADSHEET_TRIGGERS) else name for name in classes]
+    names = [escape_cell(name) for name in classes]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(["actual (rows) / predicted (columns)", *names])
