@@ -356,3 +356,15 @@ def test_of_fewer_than_three_epochs_no_convergence_is_told(tmp_path, epochs, wor
     run = make_run(tmp_path, epochs=epochs)
     write_report(run)
     assert f"When it converged {words}" in Page(run.report_html).text
+
+
+def test_where_the_last_epoch_is_kept_val_is_said_to_choose_other_things(tmp_path):
+    chosen = {"metric": "auc", "keep": "last", "best": {"phase": "head", "epoch": 3, "step": 12, "value": 0.75}}
+    run = make_run(tmp_path, select=chosen)
+    judge(run, "val")
+    judge(run, "test")
+    write_report(run)
+    text = Page(run.report_html).text
+    assert "Kept: epoch 3 of head, the last, as the recipe asks; its validation AUC is 0.750." in text
+    assert "Validation chooses the threshold and the temperature." in text
+    assert "chose the epoch" not in text
