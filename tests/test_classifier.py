@@ -34,6 +34,7 @@ def test_fit_leaves_exactly_the_run_folder_of_the_design(fitted):
                 "",
                 "/confusion.csv",
                 "/figures",
+                "/figures/confidence.svg",
                 "/figures/confusion.svg",
                 "/figures/reliability.svg",
                 "/figures/risk_coverage.svg",
