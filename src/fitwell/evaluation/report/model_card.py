@@ -14,9 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fitwell.evaluation.charts import spell
 from fitwell.evaluation.report.own_texts import between_markers, read_own_texts
-from fitwell.evaluation.report.wording import SPLIT_NAMES, format_claim, format_interval, format_number, format_size
+from fitwell.evaluation.report.wording import IN_WORDS, SPLIT_NAMES
 from fitwell.files import write_text
 from fitwell.recipe.phase import Last, Phase, Stages
 from fitwell.recipe.read import recipe_hash, recipe_of
@@ -118,11 +117,7 @@ def _environment() -> Environment:
         finalize=lambda value: value if isinstance(value, Written) else escape_markdown(str(value)),
     )
     environment.filters |= {
-        "number": format_number,
-        "interval": format_interval,
-        "size": format_size,
-        "spell": spell,
-        "against": format_claim,
+        **IN_WORDS,
         "command": lambda text: Written(textwrap.indent(text, "    ", lambda line: True)),
     }
     return environment

@@ -31,16 +31,7 @@ from fitwell.evaluation.metrics import METRICS
 from fitwell.evaluation.multi_label import NAMING_METRICS
 from fitwell.evaluation.report.collect import collect
 from fitwell.evaluation.report.model_card import write_model_card
-from fitwell.evaluation.report.wording import (
-    EXPLANATIONS,
-    FURTHER,
-    SETS,
-    SPLIT_NAMES,
-    format_claim,
-    format_interval,
-    format_number,
-    format_size,
-)
+from fitwell.evaluation.report.wording import EXPLANATIONS, FURTHER, IN_WORDS, SETS, SPLIT_NAMES
 from fitwell.files import write_json, write_text
 from fitwell.run_folder import RunFolder
 
@@ -67,11 +58,7 @@ def render(content: dict[str, Any]) -> str:
         loader=sections, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "number": format_number,
-        "interval": format_interval,
-        "size": format_size,
-        "spell": spell,
-        "against": format_claim,
+        **IN_WORDS,
         "heading": lambda name: spell(name)[:1].upper() + spell(name)[1:],
         "share": lambda value: "" if value is None else f"{value:.0%}",
         "at": lambda value: f"{200 * value:.1f}",

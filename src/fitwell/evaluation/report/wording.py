@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fitwell.evaluation.charts import spell
@@ -189,3 +190,12 @@ def _say_accuracy(metrics: dict[str, Any]) -> str:
         f"It names the right class for {100 * entry['value']:.0f} of 100 images{interval}. Always answering "
         f"“{baseline['label']}” would be right for {100 * baseline['accuracy']['value']:.0f} and find nothing else."
     )
+
+
+IN_WORDS: dict[str, Callable[..., str]] = {  # what templates call them
+    "number": format_number,
+    "interval": format_interval,
+    "size": format_size,
+    "spell": spell,
+    "against": format_claim,
+}
