@@ -231,7 +231,7 @@ def protocol_section():
         "",
         f"Weighted accuracy {weighted['mean']:.4f} ({interval(*weighted['interval'], 4)}) over {weighted['n']} random",
         "stratified 75/25 splits; published 0.8842 (Deitsch et al. 2019, VGG-19). Once the frozen layers are kept, a",
-        f"split takes {seconds['mean']:.0f} s. [benchmarks/elpv.md](../benchmarks/elpv.md) has folds by module too.",
+        f"split takes {seconds['mean']:.0f} s. The settings stand in [benchmarks/elpv.md](../benchmarks/elpv.md).",
         "",
     ]
 
