@@ -33,8 +33,8 @@ def clock(monkeypatch):
 
 
 def test_ways_take_turns_and_the_first_round_does_not_count(clock):
-    order = []
-    figures = race(["a", "b"], lambda name: lambda: order.append(name) or FEATURES, num_images=8, rounds=2)
+    order, eight = [], FEATURES.repeat(8, 1)
+    figures = race(["a", "b"], lambda name: lambda: order.append(name) or eight, rounds=2)
     assert order == ["a", "b"] * 3
     assert [(each.value, each.images_per_second) for each in figures] == [("a", 32.0), ("b", 32.0)]
 
@@ -42,7 +42,7 @@ def test_ways_take_turns_and_the_first_round_does_not_count(clock):
 def test_a_slow_race_ends_after_one_round_that_counts(clock, monkeypatch):
     monkeypatch.setattr("fitwell.training.figures.RACE_SECONDS", 0.5)
     order = []
-    race(["a"], lambda name: lambda: order.append(name) or FEATURES, num_images=8)
+    race(["a"], lambda name: lambda: order.append(name) or FEATURES)
     assert order == ["a", "a"]
 
 
@@ -57,7 +57,7 @@ def test_a_slow_race_ends_after_one_round_that_counts(clock, monkeypatch):
 )
 def test_features_are_compared_with_those_of_the_first_way(features, agreement, error):
     made = {"plain": FEATURES, "other": torch.tensor(features)}
-    plain, other = race(["plain", "other"], lambda name: lambda: made[name], num_images=1, rounds=1)
+    plain, other = race(["plain", "other"], lambda name: lambda: made[name], rounds=1)
     assert (plain.agreement, plain.error) == (pytest.approx(1.0), 0.0)
     assert (other.agreement, other.error) == (pytest.approx(agreement), pytest.approx(error))
 
@@ -68,7 +68,7 @@ def test_a_way_that_cannot_be_made_ready_is_left_out_with_its_problem():
             raise UsageError(found="it is broken.", expected="", fix="")
         return lambda: FEATURES
 
-    plain, broken = race(["plain", "broken"], make_ready, num_images=1, rounds=1)
+    plain, broken = race(["plain", "broken"], make_ready, rounds=1)
     assert plain.problem == ""
     assert broken == Figure(value="broken", problem="it is broken.")
 

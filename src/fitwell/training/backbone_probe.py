@@ -190,5 +190,5 @@ def _image_weights(images: pd.DataFrame) -> Tensor:
 
 def _speed(extract: Callable[[Tensor], Tensor], engine: str, size: int) -> float:
     images = torch.zeros(EXTRACTION_IMAGES, 3, size, size)
-    (figure,) = race([engine], lambda name: partial(extract, images), EXTRACTION_IMAGES, rounds=RACE_ROUNDS)
+    (figure,) = race([engine], lambda name: partial(extract, images), rounds=RACE_ROUNDS)
     return figure.images_per_second

@@ -55,14 +55,14 @@ class Figure(BaseModel):
 
 
 def race(
-    values: Sequence[str], make_ready: Callable[[str], Callable[[], Tensor]], num_images: int, rounds: int = RACE_ROUNDS
+    values: Sequence[str], make_ready: Callable[[str], Callable[[], Tensor]], rounds: int = RACE_ROUNDS
 ) -> list[Figure]:
     """Time ways to compute in turn, A B A B, and take each one's fastest round.
 
     Args:
         values: their names; the others are compared with the first.
-        make_ready: a name to the work that is timed, which returns features; a UsageError leaves the way out.
-        num_images: images in one piece of work.
+        make_ready: a name to the work that is timed, which returns features (B, ...) of B images; a UsageError leaves
+            the way out.
     """
     problems: dict[str, str] = {}
     seconds: dict[str, list[float]] = {value: [] for value in values}
@@ -84,7 +84,7 @@ def race(
     return [
         Figure(value=value, problem=problems[value])
         if value in problems
-        else _figure(value, num_images / min(seconds[value]), features[value], features[values[0]])
+        else _figure(value, len(features[value]) / min(seconds[value]), features[value], features[values[0]])
         for value in values
     ]
 

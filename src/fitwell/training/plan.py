@@ -140,12 +140,10 @@ class Probe:
     Attributes:
         module: blocks, and the head as its last part; what trains in it requires a gradient.
         inputs: (B, ...) float32, pictures or activations.
-        question: all besides the machine that the figures depend on.
     """
 
     module: nn.Sequential
     inputs: Tensor
-    question: dict[str, object]
 
 
 def build_probe(network: Network, phase: Phase, image_size: int, *, keeps: bool) -> Probe:
@@ -155,21 +153,14 @@ def build_probe(network: Network, phase: Phase, image_size: int, *, keeps: bool)
     trains: then the blocks take the time, once.
     """
     twin = copy.deepcopy(network)
-    prepare_to_train(twin, phase)
+    boundary = _boundary(twin, phase)
     fixed = absorb_norms(twin, image_size) if phase.batch_norm == "fixed" else []
-    boundary = twin.boundary()
     is_kept = keeps and boundary < len(twin.backbone) and not phase.sees_smaller(image_size)
     start = boundary if is_kept else 0
     twin.eval()
     with torch.no_grad():
         inputs = twin.prefix(start)(_random_images(TRAINING_MAPS if start else TRAINING_IMAGES, image_size))
-    question: dict[str, object] = {
-        "boundary": boundary,
-        "kept": start > 0,
-        "norms": phase.batch_norm,
-        "depthwise": phase.depthwise,
-    }
-    return Probe(without_norms(twin.tail(start), fixed), inputs, question)  # type: ignore[arg-type]
+    return Probe(without_norms(twin.tail(start), fixed), inputs)  # type: ignore[arg-type]
 
 
 def _random_images(count: int, side: int) -> Tensor:
@@ -193,12 +184,13 @@ class _Planner:
             keeps: whether the activations of frozen blocks are kept.
         """
         plain = Compute(device, _plain(precision, "float32"), _plain(memory_format, "contiguous"))
-        if "auto" not in (memory_format, precision):
-            return plain
-        probe = build_probe(self._network, phase, self._image_size, keeps=keeps)
+        # Built when something is measured: figures that are kept need no copy of the network.
+        probe = cache(partial(build_probe, self._network, phase, self._image_size, keeps=keeps))
+        trains = {name: getattr(phase, name) for name in ("batch_norm", "depthwise", "image_size")}
+        question = {"boundary": _boundary(self._network, phase), "keeps": keeps, **trains}
         if memory_format == "auto":
-            plain = self._faster(probe, plain, "memory_format", "channels_last")
-        return self._faster(probe, plain, "precision", "bfloat16") if precision == "auto" else plain
+            plain = self._faster(probe, question, plain, "memory_format", "channels_last")
+        return self._faster(probe, question, plain, "precision", "bfloat16") if precision == "auto" else plain
 
     def engine(self, compute: Compute, extraction: Extraction | None) -> str:
         """Return what runs the frozen blocks; an engine whose building would not be repaid is not tried."""
@@ -219,7 +211,7 @@ class _Planner:
             "precision": compute.precision,
         }
         (eager,), _ = self._kept.recall(
-            {**question, "engine": ["eager"]}, lambda: race(["eager"], make_ready, len(images), rounds=1)
+            {**question, "engine": ["eager"]}, lambda: race(["eager"], make_ready, rounds=1)
         )
         seconds = extraction.num_images / eager.images_per_second
         available = available_engines(compute.device)
@@ -230,7 +222,7 @@ class _Planner:
         if worth == ["eager"]:
             self.reasons["engine"] = f"eager extracts all in about {seconds:.1f} s, too little to repay another engine"
             return "eager"
-        return self._choose("engine", worth, make_ready, len(images), question)
+        return self._choose("engine", worth, make_ready, question)
 
     def pictures(self, recipe: Recipe, device: str, num_train: int) -> str:
         """Return where the pictures lie that whole networks train on."""
@@ -250,28 +242,27 @@ class _Planner:
         )
         return "resident" if fits else "stream"
 
-    def _faster(self, probe: Probe, plain: Compute, setting: str, value: str) -> Compute:
+    def _faster(
+        self, probe: Callable[[], Probe], question: Mapping[str, object], plain: Compute, setting: str, value: str
+    ) -> Compute:
         ways = {getattr(way, setting): way for way in (plain, replace(plain, **{setting: value}))}
 
         def make_ready(value: str) -> Callable[[], Tensor]:
-            ways[value].move_module(probe.module)
-            return partial(_forward_and_train, probe, ways[value])
+            ways[value].move_module(probe().module)
+            return partial(_forward_and_train, probe(), ways[value])
 
         other = "precision" if setting == "memory_format" else "memory_format"
-        question = {other: getattr(plain, other), **probe.question}
-        return ways[self._choose(setting, list(ways), make_ready, len(probe.inputs), question)]
+        question = {other: getattr(plain, other), **question}
+        return ways[self._choose(setting, list(ways), make_ready, question)]
 
     def _choose(
         self,
         setting: str,
         values: Sequence[str],
         make_ready: Callable[[str], Callable[[], Tensor]],
-        num_images: int,
         question: Mapping[str, object],
     ) -> str:
-        figures, source = self._kept.recall(
-            {**question, setting: list(values)}, lambda: race(values, make_ready, num_images)
-        )
+        figures, source = self._kept.recall({**question, setting: list(values)}, lambda: race(values, make_ready))
         chosen, reason = choose(figures)
         self.reasons[setting] = f"{source}: {reason}"
         self.candidates += [
