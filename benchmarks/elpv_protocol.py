@@ -129,14 +129,15 @@ def kept_rows(protocol, settings):
 
 
 def corrected_interval(values, test_to_train):
-    """Return mean, standard deviation and the 95 % interval of the mean of scores whose trainings share images.
+    """Return mean, standard deviation and the 95 % interval of the mean of scores in [0, 1] of overlapping trainings.
 
     Source: Nadeau & Bengio 2003, doi:10.1023/A:1024068626366: the variance counts 1 / k + n_test / n_train times.
     """
     k, sd = len(values), float(np.std(values, ddof=1))
     half = float(stats.t.ppf(0.975, k - 1)) * sd * np.sqrt(1 / k + test_to_train)
     mean = float(np.mean(values))
-    return {"mean": mean, "sd": sd, "interval": [mean - half, mean + half], "half": half, "n": k, "values": values}
+    interval = [max(0.0, mean - half), min(1.0, mean + half)]
+    return {"mean": mean, "sd": sd, "interval": interval, "half": half, "n": k, "values": values}
 
 
 def summarise(protocol, rows):
