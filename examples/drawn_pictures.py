@@ -3,7 +3,7 @@
     pip install resvg-py
     python examples/drawn_pictures.py      # needs npm; about a minute, into examples/images/
 
-Emoji are Noto's (Apache 2.0), OpenMoji's (CC BY-SA 4.0) and Fluent's (MIT); the logos are CC0, the brands' marks are theirs.
+Emoji are Noto's (Apache 2.0), OpenMoji's (CC BY-SA 4.0) and Fluent's (MIT). Logos are CC0; marks are the brands'.
 """
 
 import io
@@ -74,8 +74,8 @@ def draw(icons: dict, name: str, side: int, path: Path) -> None:
 def logo_kinds(icons: dict) -> pd.DataFrame:
     """Return name, label, group, number of shapes and aspect of each logo whose kind its source leaves in no doubt.
 
-    `text` is a wordmark whose brand has an icon too; `gradient` paints with one; of the flat ones `complex` has 8 shapes
-    or more and `simple` 2 or fewer. Between them, and wide ones that may hold words, no kind is certain: left out.
+    `text` is a wordmark whose brand has an icon too; `gradient` paints with one; of the flat ones `complex` has 8
+    shapes or more and `simple` 2 or fewer. Between them, and wide ones that may hold words, no kind is certain.
     """
     names, rows = set(icons["icons"]), []
     for name in sorted(names):
@@ -116,6 +116,7 @@ def draw_all(icons: dict, table: pd.DataFrame, side: int, folder: Path, prefix: 
 
 
 def write(folder: Path, table: pd.DataFrame) -> None:
+    """Write `labels.csv`, its paths first, and say what it holds."""
     path = folder / "labels.csv"
     table[["path", *table.columns.drop("path")]].to_csv(path, index=False)
     print(f"{path}: {len(table)} images, {table['label'].value_counts().to_dict()}")
