@@ -25,10 +25,10 @@ def test_what_was_named_wrongly_is_kept_with_its_picture(own_copy, pictures):
 
 
 def test_test_images_are_held_to_the_targets_of_the_recipe_and_val_images_are_not(own_copy):
-    judged = with_targets(own_copy, HARD).evaluate("test")
+    judged = with_targets(own_copy, HARD | {"memory": "20GB"}).evaluate("test")
     assert read_json(own_copy.run.evaluation("test") / "metrics.json")["targets"] == judged["targets"]
     verdicts = {row["target"]: row["verdict"] for row in judged["targets"]}
-    assert verdicts["latency_milliseconds"] == verdicts["weights_size"] == "met"
+    assert verdicts["latency_milliseconds"] == verdicts["weights_size"] == verdicts["memory"] == "met"
     assert verdicts["auc"] == "not decidable"
     assert "Does it reach its targets?" in own_copy.run.report_html.read_text()
     assert "targets" not in own_copy.evaluate("val")

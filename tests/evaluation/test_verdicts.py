@@ -73,6 +73,13 @@ def test_latency_and_size_are_held_to_their_bounds():
     assert (size["verdict"], size["value"], size["interval"]) == ("missed", 13_500_000, [13_500_000, 13_500_000])
 
 
+def test_memory_is_held_to_its_bound_where_it_was_measured():
+    targets = Targets.model_validate({"memory": "500MB"})
+    (row,) = judge_targets(targets, judged(0, 0, 0), Footprint([], 0, peak_memory_bytes=600_000_000))
+    assert (row["target"], row["verdict"], row["value"]) == ("memory", "missed", 600_000_000)
+    assert judge_targets(targets, judged(0, 0, 0), NOTHING) == []
+
+
 def test_a_gate_opens_only_when_every_target_is_met():
     targets = Targets(metrics={"accuracy": 0.85})
     met, open_ = (judge_targets(targets, judged(0.9, low, 0.95), NOTHING) for low in (0.86, 0.8))

@@ -72,6 +72,7 @@ NAMES = {  # of metrics that are not written as their keys are
     "jpeg_compression": "JPEG compression",
     "latency_milliseconds": "milliseconds for one picture",
     "weights_size": "bytes of the weights",
+    "memory": "bytes of memory",
     "every_class": "recall of every class",
     "ece": "ECE, 15 bins of equal width",
     "ece_equal_mass": "ECE, 15 bins of equal mass",

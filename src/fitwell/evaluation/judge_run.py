@@ -13,6 +13,7 @@ from fitwell.evaluation.corrupted_run import judge_corrupted, require_one_class_
 from fitwell.evaluation.ensemble import compare_with_best_member
 from fitwell.evaluation.evaluate import write_evaluation
 from fitwell.evaluation.evaluate_label_sets import CHOSEN_ON, read_thresholds, write_label_set_evaluation
+from fitwell.evaluation.footprint import measure_footprint
 from fitwell.evaluation.gallery.pictures import write_mistakes
 from fitwell.evaluation.report.model_card import OWN_TEXTS
 from fitwell.evaluation.report.own_texts import read_own_texts
@@ -20,7 +21,7 @@ from fitwell.evaluation.report.page import write_report
 from fitwell.evaluation.results import write_results
 from fitwell.evaluation.shift.judge_shift import write_shift
 from fitwell.evaluation.trained import Trained, load_trained
-from fitwell.evaluation.verdicts import Footprint, judge_targets
+from fitwell.evaluation.verdicts import judge_targets
 from fitwell.files import write_json
 from fitwell.recipe.read import recipe_hash, recipe_of
 from fitwell.run_folder import RunFolder, now
@@ -43,6 +44,7 @@ def judge_run(
         CheckpointError: when the run is not finished.
         DataError: when an image cannot be decoded, or has a class that the run does not know.
         RunError: when a marker in model_card.md is broken, so that a text could be lost.
+        ResourceError: when memory is to be measured and a process cannot hold the model.
     """
     model = load_trained(run)
     if corruptions:
@@ -87,8 +89,7 @@ def _hold_to_targets(run: RunFolder, name: str, metrics: dict[str, Any], model: 
     targets = recipe_of(run).targets
     if targets.is_empty() or name == "val":
         return metrics
-    latencies = model.latencies() if targets.latency_milliseconds is not None else []
-    rows = judge_targets(targets, metrics, Footprint(latencies, model.weights_bytes))
+    rows = judge_targets(targets, metrics, measure_footprint(run, model, targets))
     judged = {**metrics, "targets": rows}
     write_json(run.evaluation(name) / "metrics.json", judged)
     return judged

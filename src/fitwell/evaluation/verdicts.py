@@ -23,10 +23,12 @@ class Footprint:
     Attributes:
         latencies: milliseconds of single pictures, each by itself.
         weights_bytes: of the weights on disk.
+        peak_memory_bytes: of a process that loads it and names one picture; None where nobody measured.
     """
 
     latencies: Sequence[float]
     weights_bytes: int
+    peak_memory_bytes: int | None = None
 
 
 def judge_targets(targets: Targets, metrics: dict[str, Any], footprint: Footprint) -> list[dict[str, Any]]:
@@ -46,7 +48,10 @@ def judge_targets(targets: Targets, metrics: dict[str, Any], footprint: Footprin
         rows.append(_row("latency_milliseconds", targets.latency_milliseconds, entry, at_least=False))
     if targets.weights_size is not None:
         size = float(footprint.weights_bytes)
-        rows.append(_row("weights_size", float(targets.weights_size), _exact(size), at_least=False))
+        rows.append(_row("weights_size", float(targets.weights_size), _exact(size, "counted"), at_least=False))
+    if targets.memory is not None and footprint.peak_memory_bytes is not None:
+        entry = _exact(float(footprint.peak_memory_bytes), "measured in one process")
+        rows.append(_row("memory", float(targets.memory), entry, at_least=False))
     return rows
 
 
@@ -111,5 +116,5 @@ def _decide(bound: float, entry: dict[str, Any], *, at_least: bool) -> tuple[str
     return UNDECIDED, "the interval holds the bound: more images would tell."
 
 
-def _exact(value: float) -> dict[str, Any]:
-    return entry_of(value, Interval(value, value, "counted"))
+def _exact(value: float, method: str) -> dict[str, Any]:
+    return entry_of(value, Interval(value, value, method))

@@ -1,4 +1,4 @@
-"""What a finished classifier is to reach: bounds on its metrics, on every class, on its speed and on its size."""
+"""What a finished classifier is to reach: bounds on its metrics, on every class, on time, memory and disk."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Targets(Section):
     every_class: Fraction | None = Field(None, description="recall of every class, at least")
     latency_milliseconds: Positive | None = Field(None, description="median for one picture, once it is decoded")
     weights_size: Size | None = Field(None, description="of the weights on disk, at most, such as 20MB")
+    memory: Size | None = Field(None, description="of a process that loads it and names one picture, at most")
 
     def is_empty(self) -> bool:
         """Return whether nothing is asked for."""
