@@ -304,9 +304,10 @@ def write_page(result):
         f"""# How often an interval holds the true value
 
 Written by `python benchmarks/interval_coverage.py`, which describes the populations. In % of {result["studies"]:,}
-simulated studies of {" / ".join(sizes)} images, with {result["resamples"]:,} resamples each; 95 is promised, and what is
-not within {100 * LEAST:.0f} to {100 * MOST:.0f} is bold. Where two methods stand for one number, a report uses Wilson's or
-DeLong's for images alone, and of accuracy in groups the bootstrap's. The reasons are in [docs/evaluation.md](../docs/evaluation.md#intervals).
+simulated studies of {" / ".join(sizes)} images, with {result["resamples"]:,} resamples each; 95 is promised, and what
+is not within {100 * LEAST:.0f} to {100 * MOST:.0f} is bold. Where a number has two methods, a report uses Wilson's or
+DeLong's, but for accuracy in groups. The reasons are in
+[docs/evaluation.md](../docs/evaluation.md#intervals).
 
 | | interval | {" | ".join(populations)} |
 |---|---|{"---|" * len(populations)}
