@@ -143,7 +143,7 @@ def cached_epoch(network, compute, kept, labels):
         val_labels=np.array([0, 1]),
         steps_per_epoch=-(-len(labels) // BATCH),
         first_epoch=0,
-        keep_best=lambda: None,
+        keep_best=lambda record: None,
     )
     optimizer = build_optimizer(network, recipe.optimizer)
     return lambda: train_phase(work, Progress(), optimizer, observers=(), checkpoint=lambda now: None)

@@ -63,7 +63,7 @@ def ours() -> float:
         val_labels=labels[:BATCH].numpy(),
         steps_per_epoch=NUM_ROWS // BATCH,
         first_epoch=0,
-        keep_best=lambda: None,
+        keep_best=lambda record: None,
     )
     optimizer = build_optimizer(network, recipe.optimizer)
     train_phase(work, Progress(), optimizer, observers=(), checkpoint=lambda now: None)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fitwell.data.contact_sheet import COLUMNS, GAP, TILE, contact_sheet
@@ -32,6 +33,15 @@ def test_each_row_begins_with_what_evaluation_sees_and_varies_it(tmp_path):
         varied = [tile(sheet, row, column) for column in range(1, COLUMNS)]
         assert any(picture[TILE // 2, 10, 0] > picture[TILE // 2, -10, 0] for picture in varied)  # mirrored
         assert len({int(picture[TILE // 2, 10, 0]) for picture in varied}) > 3
+
+
+def test_a_last_row_shows_joined_images(tmp_path):
+    images = source(tmp_path, 20)
+    sheet = contact_sheet(images, lambda batch: (batch + batch.flip(0)) / 2)
+    assert sheet.height == contact_sheet(images).height + TILE + GAP
+    first, last = (images.load(number, 0)[:, 32, 5] for number in (0, 19))
+    mean = 255 * ((first + last) / 2 * torch.tensor(SQUARE.std) + torch.tensor(SQUARE.mean))
+    assert tile(sheet, 6, 0)[TILE // 2, 10].tolist() == pytest.approx(mean.tolist(), abs=1.5)
 
 
 def test_fewer_images_make_fewer_rows(tmp_path):

@@ -36,7 +36,7 @@ class LinearNetwork(nn.Module):
         return self.head(inputs)
 
 
-def work_on(network, phase, *, inputs=INPUTS, metric="log_loss", mixup=0.0, keep="best", keep_best=lambda: None):
+def work_on(network, phase, *, inputs=INPUTS, metric="log_loss", mixup=0.0, keep="best", keep_best=lambda record: None):
     def train_batches(epoch, skip):
         return iter([(inputs[indices], indices) for indices in BATCHES[skip:]])
 
@@ -182,7 +182,7 @@ def test_a_head_with_a_rate_of_its_own_learns_at_it():
 
 def test_best_is_kept_when_the_val_metric_gets_better_and_only_then():
     kept = []
-    _, events, progress, _ = train(phase(epochs=3), keep_best=lambda: kept.append(1))
+    _, events, progress, _ = train(phase(epochs=3), keep_best=lambda record: kept.append(1))
     assert [event.record["best"] for event in events if isinstance(event, EpochDone)] == [True, True, True]
     assert len(kept) == 3
     assert progress.best["epoch"] == 3
@@ -193,7 +193,7 @@ def test_best_is_kept_when_the_val_metric_gets_better_and_only_then():
 def test_the_last_epoch_is_kept_whatever_val_says_where_the_recipe_asks_for_it():
     kept = []
     _, events, progress, _ = train(
-        phase(epochs=3), metric="accuracy", keep="last", keep_best=lambda: kept.append(len(kept))
+        phase(epochs=3), metric="accuracy", keep="last", keep_best=lambda record: kept.append(len(kept))
     )
     assert [event.record["best"] for event in events if isinstance(event, EpochDone)] == [True, True, True]
     assert (kept, progress.best["epoch"], progress.waited) == ([0, 1, 2], 3, 2)
@@ -237,5 +237,5 @@ def test_a_loss_that_is_not_finite_is_told_with_its_steps_before_anything_is_kep
     inputs[4] = value
     kept = []
     with pytest.raises(RunError, match=r"(?s)nan somewhere within steps \[0, 2\] of phase p, at learning rate 0.1"):
-        train(phase(), inputs=inputs, keep_best=lambda: kept.append(1))
+        train(phase(), inputs=inputs, keep_best=lambda record: kept.append(1))
     assert kept == []

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fitwell.recipe.schema import Augment
-from fitwell.training.mixing import Mix, draw_mix
+from fitwell.training.mixing import Mix, draw_mix, mix_examples
 
 MIXUP, CUTMIX, BOTH = Augment(mixup=0.4), Augment(cutmix=1.0), Augment(mixup=0.4, cutmix=1.0)
 PICTURES = torch.rand(6, 3, 20, 30)
@@ -88,3 +88,10 @@ def test_pooled_features_are_blended_by_the_share_that_a_cut_would_have():
 def test_with_both_each_batch_takes_one_of_them():
     kinds = [drawn(step, BOTH).box is None for step in range(200)]
     assert np.mean(kinds) == pytest.approx(0.5, abs=0.12)
+
+
+def test_examples_are_each_image_as_a_step_of_its_own_would_join_it():
+    examples = mix_examples(BOTH, PICTURES, seed=3)
+    for number, example in enumerate(examples):
+        assert torch.equal(example, drawn(number, BOTH).blend(PICTURES)[number])
+    assert mix_examples(Augment(), PICTURES, seed=3) is None

@@ -36,7 +36,7 @@ def features_of(labels, seed):
 TRAIN, VAL = features_of(LABELS, 0), features_of(VAL_LABELS, 1)
 
 
-def work_on(network, keep_best=lambda: None):
+def work_on(network, keep_best=lambda record: None):
     shuffled = np.random.default_rng(0).permutation(60)
 
     def train_batches(epoch, skip):
@@ -61,7 +61,7 @@ def work_on(network, keep_best=lambda: None):
 def search(observers=(), progress=None):
     network, events, kept = HeadOnly(), [], []
     progress = progress or Progress()
-    work = work_on(network, lambda: kept.append(network.head[1].weight.clone()))
+    work = work_on(network, lambda record: kept.append(network.head[1].weight.clone()))
     reason, heads = search_phase(work, progress, torch.ones(60), observers=(events.append, *observers))
     return network.eval(), events, progress, reason, heads, kept
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fitwell.errors import CheckpointError, ResourceError
-from fitwell.files import sha256_of_file, write_bytes
+from fitwell.files import sha256_of_file, to_json, write_bytes
 from fitwell.run_folder import RunFolder
 
+TOLD = ("phase", "epoch", "step", "val", "val_per_class", "val_average_precision")  # as far as the record has them
 
-def save_best(run: RunFolder, weights: dict[str, Tensor]) -> None:
-    """Write `weights` to best.safetensors.
+
+def save_best(run: RunFolder, weights: dict[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Write `weights` to best.safetensors, and in its metadata which epoch they are of and how val judged it.
+
+    Args:
+        record: of the epoch, as history.jsonl has it; the metadata holds JSON by the names in `TOLD`.
 
     Raises:
         ResourceError: when the disk is full; the weights before stay.
     """
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+    told = {name: to_json(record[name]) for name in TOLD if name in record}
     try:
-        write_bytes(run.best_weights, save({name: tensor.contiguous() for name, tensor in weights.items()}))
+        write_bytes(run.best_weights, save(tensors, told))
     except OSError as error:
         raise ResourceError(
             found=f"{run.best_weights} could not be written: {error}.",

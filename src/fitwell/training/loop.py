@@ -91,7 +91,7 @@ class PhaseWork:
             same shape, class times image weight, mean 1.
         val_labels: (M,) int64, or (M, C) bool.
         first_epoch: epochs that the phases before this one could take; it keeps their shuffles apart.
-        keep_best: called when the run's best val number was just reached.
+        keep_best: called with the record of an epoch that reached the run's best val number.
         average: of the weights, judged and kept in their place; None where the weights themselves are.
     """
 
@@ -106,7 +106,7 @@ class PhaseWork:
     val_labels: NDArray[Any]
     steps_per_epoch: int
     first_epoch: int
-    keep_best: Callable[[], None]
+    keep_best: Callable[[dict[str, Any]], None]
     average: WeightAverage | None = None
 
 
@@ -169,7 +169,7 @@ def train_phase(
         with work.average.in_place() if work.average is not None else nullcontext():
             record = _validate(work, progress, optimizer, observers)
             if record["best"]:
-                work.keep_best()
+                work.keep_best(record)
         record["seconds"] = {"train": trained_seconds, "val": time.monotonic() - started - trained_seconds}
         record["images_per_second"] = (progress.num_seen - seen_before) / trained_seconds
         stop = notify(observers, EpochDone(record))

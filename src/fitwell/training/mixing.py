@@ -68,6 +68,13 @@ def draw_mix(settings: Augment, values: Tensor, *, seed: int, step: int) -> Mix 
     return Mix(1 - (bottom - top) * (right - left) / (height * width), partners, (top, bottom, left, right))
 
 
+def mix_examples(settings: Augment, images: Tensor, *, seed: int) -> Tensor | None:
+    """Return of each of `images` (B, 3, S, S) what a step of its own would make of it; None where nothing is joined."""
+    mixes = [draw_mix(settings, images, seed=seed, step=step) for step in range(len(images))]
+    joined = [mix.blend(images)[number] for number, mix in enumerate(mixes) if mix is not None]
+    return torch.stack(joined) if joined else None
+
+
 def _draw_side(length: int, share: float, rng: np.random.Generator) -> tuple[int, int]:
     """Return where sqrt(1 - share) of a side begins and ends about a place on it; what lies beyond is cut off."""
     center, reach = int(rng.integers(length)), int(length * math.sqrt(1 - share)) // 2

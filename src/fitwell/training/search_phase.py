@@ -59,7 +59,7 @@ def search_phase(
     record["images_per_second"] = len(work.labels) * epochs / record["seconds"]["train"]
     record["best"] = judge_epoch(record["val"][work.recipe.select.metric], work, progress)
     if record["best"]:
-        work.keep_best()
+        work.keep_best(record)
     notify(observers, EpochDone(record))
     return f"took the mean of the best {NUM_AVERAGED} of {len(result.table)} heads", result.table
 

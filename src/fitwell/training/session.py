@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from fitwell.training.checkpoint import load_checkpoint, save_checkpoint
 from fitwell.training.history import forget_after, recording_csv, recording_history, recording_tensorboard
 from fitwell.training.loop import PhaseWork, Progress, train_phase
 from fitwell.training.machine import watching_machine
+from fitwell.training.mixing import mix_examples
 from fitwell.training.observer import Extracted, Observer, PhaseEnded, PhaseStarted, StopAsked, notify
 from fitwell.training.optimizer import build_optimizer, give_moments, moments_of
 from fitwell.training.outcome import recording_outcome
@@ -118,6 +120,7 @@ class _Session:
         self.progress = Progress(**checkpoint["progress"]) if checkpoint is not None else Progress()
         forget_after(run, self.progress.step)
         self._best_weights: dict[str, Tensor] | None = load_best(run) if self.progress.best else None
+        self._best_record: dict[str, Any] = {}
         self._best_is_saved = True
         self._moments: dict[str, dict[str, Any]] = {}
         self._average_state: dict[str, Any] | None = None
@@ -133,7 +136,7 @@ class _Session:
         if checkpoint is None and self.recipe.model.own_statistics:
             self._adapt_statistics()
         if checkpoint is None and is_augmented(self.recipe.augment):
-            write_atomically(run.augmentation, lambda file: contact_sheet(self._data.train).save(file, "jpeg"))
+            self._show_augmentation()
 
     def train_phase(self, index: int) -> str | None:
         """Train phase `index` from where the progress stands; return why it ended, or None on a stop."""
@@ -214,6 +217,11 @@ class _Session:
     def _begin_with_prior(self) -> None:
         if self.recipe.model.head.bias == "prior":
             set_prior(self.network.head, torch.from_numpy(self._images.prior_logits()))
+
+    def _show_augmentation(self) -> None:
+        join = partial(mix_examples, self.recipe.augment, seed=self.recipe.seed)
+        sheet = contact_sheet(self._data.train, join)
+        write_atomically(self.run.augmentation, lambda file: sheet.save(file, "jpeg"))
 
     def _adapt_statistics(self) -> None:
         source = replace(self._data.train, augmentation=None)
@@ -337,13 +345,14 @@ class _Session:
             average=average,
         )
 
-    def _keep_best(self) -> None:
+    def _keep_best(self, record: dict[str, Any]) -> None:
+        self._best_record = record
         self._best_weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         self._best_is_saved = False
 
     def _save(self) -> None:
         if not self._best_is_saved and self._best_weights is not None:
-            save_best(self.run, self._best_weights)
+            save_best(self.run, self._best_weights, self._best_record)
             self._best_is_saved = True
         state = {
             "network": {name: tensor.cpu() for name, tensor in self.network.state_dict().items()},
