@@ -197,6 +197,7 @@ def test_a_builtin_recipe_begins_with_what_it_is_for_and_its_command(name: str):
     first, _, command, *_ = text.splitlines()
     assert first.startswith(f"# {name}: ")
     assert command.startswith(f"#   fitwell train DATA --recipe {name}")
+    assert any(line.startswith(("# Measured", "# Not measured")) for line in text.splitlines())
 
 
 @pytest.mark.parametrize(
