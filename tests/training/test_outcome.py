@@ -47,7 +47,12 @@ def test_memory_that_ran_out_is_told_with_what_can_be_done(run):
     assert run.read()["exit"]["code"] == 5
 
 
-def test_a_folder_that_went_away_is_told(run):
-    with pytest.raises(RunError, match=r"(?s)is gone: .*put it back"), recording_outcome(run):
+def moved_while_it_wrote(run):
+    with recording_outcome(run):
         run.path.rename(run.path.with_name("elsewhere"))
-        raise FileNotFoundError(run.run_json)
+        run.update(state="running")
+
+
+def test_a_folder_that_went_away_is_told(run):
+    with pytest.raises(RunError, match=r"(?s)is gone: .*put it back"):
+        moved_while_it_wrote(run)
