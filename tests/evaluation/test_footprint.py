@@ -23,7 +23,10 @@ def test_the_peak_counts_what_was_let_go_of():
     assert int(done.stdout) == pytest.approx(400_000_000, abs=100_000_000)  # importing has a peak of its own
 
 
-def test_without_proc_the_system_is_asked(tmp_path):
+@pytest.mark.parametrize("status", [None, "Name: python"])
+def test_where_proc_does_not_tell_the_system_is_asked(tmp_path, status):
+    if status:
+        (tmp_path / "status").write_text(status)
     assert peak_bytes(tmp_path / "status") >= 0.9 * peak_bytes()
 
 

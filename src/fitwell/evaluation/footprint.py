@@ -55,10 +55,10 @@ def name_one_picture(path: str) -> None:
 def peak_bytes(status: Path = Path("/proc/self/status")) -> int:
     """Return the most memory that this process held since its program began.
 
-    Linux counts the parent's peak as the child's in getrusage, so that /proc is asked where there is one. Source: man
-    5 proc (VmHWM), man 2 getrusage.
+    Linux counts the parent's peak as the child's in getrusage, so that /proc is asked first. Source: man 5 proc
+    (VmHWM), man 2 getrusage.
     """
-    if status.exists():
-        lines = (line.split() for line in status.read_text().splitlines())
-        return next(int(words[1]) * 1024 for words in lines if words[0] == "VmHWM:")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
