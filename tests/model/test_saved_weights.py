@@ -27,7 +27,7 @@ def test_the_file_tells_which_epoch_it_is_of_and_how_val_judged_it(run):
     record = {"phase": "tune", "epoch": 3, "val": {"accuracy": 0.75}, "val_per_class": {"a": 1.0, "b": None}}
     save_best(run, {"w": torch.ones(1)}, record | {"seconds": {"train": 1.0}})
     with safe_open(run.best_weights, "pt") as file:
-        assert {name: json.loads(value) for name, value in file.metadata().items()} == record
+        assert json.loads(file.metadata()["best_epoch"]) == record
 
 
 def test_a_flipped_bit_is_noticed(run):

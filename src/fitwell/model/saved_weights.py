@@ -19,16 +19,19 @@ TOLD = ("phase", "epoch", "step", "val", "val_per_class", "val_average_precision
 def save_best(run: RunFolder, weights: dict[str, Tensor], record: Mapping[str, Any]) -> None:
     """Write `weights` to best.safetensors, and in its metadata which epoch they are of and how val judged it.
 
+    Equal weights and records give equal bytes: the metadata is one entry, `best_epoch`, because safetensors writes
+    several in any order.
+
     Args:
-        record: of the epoch, as history.jsonl has it; the metadata holds JSON by the names in `TOLD`.
+        record: of the epoch, as history.jsonl has it; the entry is JSON of the names in `TOLD`.
 
     Raises:
         ResourceError: when the disk is full; the weights before stay.
     """
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-    told = {name: to_json(record[name]) for name in TOLD if name in record}
+    told = to_json({name: record[name] for name in TOLD if name in record})
     try:
-        write_bytes(run.best_weights, save(tensors, told))
+        write_bytes(run.best_weights, save(tensors, {"best_epoch": told}))
     except OSError as error:
         raise ResourceError(
             found=f"{run.best_weights} could not be written: {error}.",
