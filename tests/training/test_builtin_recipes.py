@@ -11,6 +11,7 @@ from fitwell.recipe.read import builtin_recipes, read_recipe
 from fitwell.training.observer import Action, Searched, StepDone
 from fitwell.training.prepare import create_run, prepare_run
 from fitwell.training.session import continue_run
+from kill_driver import train_with_kills
 
 SMALL = {"images.size": 32, "execution.batch_size": 8, "execution.workers": 0, "execution.engine": "eager"}
 
@@ -55,6 +56,12 @@ def asking_to_stop_in(phase):
     return observer
 
 
+def assert_equal_weights(first, second):
+    ours, theirs = (load_best(run, run.read()["best_sha256"]) for run in (first, second))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
 @pytest.mark.parametrize("name", sorted(builtin_recipes()))
 def test_a_stop_in_every_phase_leaves_the_same_weights(opened, tmp_path, name):
     dataset, look = opened
@@ -66,6 +73,16 @@ def test_a_stop_in_every_phase_leaves_the_same_weights(opened, tmp_path, name):
         with pytest.raises(RunStopped):
             continue_run(stopped, observers=(asking_to_stop_in(phase),))
     continue_run(stopped)
-    first, second = (load_best(run, run.read()["best_sha256"]) for run in (whole, stopped))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    assert_equal_weights(whole, stopped)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(builtin_recipes()))
+def test_a_kill_in_every_phase_leaves_the_same_weights(opened, tmp_path, name):
+    dataset, look = opened
+    prepared = prepare_run(dataset, shrunk(name, tmp_path), look=look)
+    whole, killed = (create_run(prepared, tmp_path, name) for _ in range(2))
+    phases = [phase.name for phase in prepared.recipe.phases]
+    train_with_kills(whole, [])
+    assert train_with_kills(killed, [[phase, 0] for phase in phases])[0] == len(phases)
+    assert_equal_weights(whole, killed)
