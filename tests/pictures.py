@@ -13,9 +13,9 @@ from fitwell.recipe.schema import Augment, Color, Execution, Images, Model, Reci
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
 
 
-def write_pictures(folder: Path, per_class: int = 12, classes=tuple(COLOURS), side: int = 40) -> Path:
+def write_pictures(folder: Path, per_class: int = 12, classes=tuple(COLOURS), side: int = 40, seed: int = 0) -> Path:
     """Write noisy one-colour PNGs, a folder for each class."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     for name in classes:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(per_class):

@@ -131,12 +131,14 @@ def _print_thresholds(metrics: dict[str, Any]) -> None:
 
 
 def _print_shift(shift: dict[str, Any]) -> None:
-    """Print whether other images are unlike the run's own: a warning on stderr where they are."""
+    """Print whether other images are unlike the run's own: a warning on stderr where they are, or are its own."""
     verdict, *rest = shift["sentences"]
     if shift["found"]:
         print(f"warning: {verdict}", file=sys.stderr)
     else:
         print(f"  shift: {verdict}")
+    if any(shift["known"].values()):
+        print(f"warning: {rest.pop(0)}", file=sys.stderr)
     for sentence in rest:
         print(f"  {sentence}")
 

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ def invert(folder):
 
 
 def test_pictures_of_the_night_are_a_shift_and_the_command_warns_of_it(own_copy, tmp_path, capsys):
-    other = write_pictures(tmp_path / "night", per_class=12)
+    other = write_pictures(tmp_path / "night", per_class=12, seed=1)
     for path in other.rglob("*.png"):
         Image.open(path).point(lambda value: value // 16).save(path)
     assert run_command(["evaluate", str(own_copy.run.path), str(other)]) == 0
@@ -37,7 +38,7 @@ def test_pictures_of_the_night_are_a_shift_and_the_command_warns_of_it(own_copy,
 
 
 def test_like_pictures_are_no_shift_and_the_report_says_so(own_copy, tmp_path, capsys):
-    other = write_pictures(tmp_path / "alike", per_class=12)
+    other = write_pictures(tmp_path / "alike", per_class=12, seed=1)
     assert run_command(["evaluate", str(own_copy.run.path), str(other)]) == 0
     said = capsys.readouterr()
     assert "No shift was found at this n" in said.out
@@ -46,13 +47,29 @@ def test_like_pictures_are_no_shift_and_the_report_says_so(own_copy, tmp_path, c
     assert "Are other images like those it was chosen on? alike No shift was found at this n" in page.text
 
 
+def test_pictures_that_the_run_learnt_from_are_counted_and_warned_of(own_copy, tmp_path, capsys):
+    other = write_pictures(tmp_path / "alike", per_class=4, seed=1)
+    split = pd.read_csv(own_copy.run.split)
+    root = Path(own_copy.run.read()["data"]["root"])
+    for part, count in (("train", 3), ("test", 1)):
+        for number, row in split[split["split"] == part].head(count).iterrows():
+            shutil.copy(root / row["path"], other / row["label"] / f"again-{number}.png")
+    assert run_command(["evaluate", str(own_copy.run.path), str(other)]) == 0
+    assert read_json(own_copy.run.evaluation("alike") / "shift.json")["known"] == {"train": 3, "val": 0, "test": 1}
+    warning = (
+        "warning: Some of these pictures are the run's own, byte for byte (3 of train, 1 of test): it looks better"
+    )
+    assert warning in capsys.readouterr().err
+    assert "byte for byte (3 of train, 1 of test)" in Page(own_copy.run.report_html).text
+
+
 def test_the_same_evaluation_gives_the_same_shift_to_the_last_bit(own_copy, tmp_path):
-    other = write_pictures(tmp_path / "alike", per_class=5)
+    other = write_pictures(tmp_path / "alike", per_class=5, seed=1)
     assert judge(own_copy.run, other) == judge(own_copy.run, other)
 
 
 def test_confidence_and_accuracy_are_those_of_the_written_predictions(own_copy, tmp_path):
-    shift = judge(own_copy.run, invert(write_pictures(tmp_path / "inverted", per_class=4)))
+    shift = judge(own_copy.run, invert(write_pictures(tmp_path / "inverted", per_class=4, seed=1)))
     said = {
         name: pd.read_parquet(own_copy.run.evaluation(name) / "predictions.parquet")
         for name in ("val", "test", "inverted")
@@ -70,7 +87,7 @@ def test_where_the_own_images_are_gone_the_reason_is_told_and_the_answers_are_st
 ):
     record = own_copy.run.read()
     write_json(own_copy.run.run_json, record | {"data": record["data"] | {"root": str(tmp_path / "nowhere")}})
-    shift = judge(own_copy.run, write_pictures(tmp_path / "alike", per_class=4))
+    shift = judge(own_copy.run, write_pictures(tmp_path / "alike", per_class=4, seed=1))
     assert shift["found"] is None
     assert shift["pictures"] is None
     assert "a val image of the run, is gone or was changed" in shift["reason"]
@@ -84,11 +101,14 @@ def test_own_images_that_were_changed_are_no_yardstick(own_copy, tmp_path):
     record = own_copy.run.read()
     root = invert(shutil.copytree(record["data"]["root"], tmp_path / "changed"))
     write_json(own_copy.run.run_json, record | {"data": record["data"] | {"root": str(root)}})
-    assert "is gone or was changed" in judge(own_copy.run, write_pictures(tmp_path / "alike", per_class=4))["reason"]
+    assert (
+        "is gone or was changed"
+        in judge(own_copy.run, write_pictures(tmp_path / "alike", per_class=4, seed=1))["reason"]
+    )
 
 
 def test_groups_of_one_set_alone_are_told(own_copy, tmp_path):
-    other = write_pictures(tmp_path / "alike", per_class=4)
+    other = write_pictures(tmp_path / "alike", per_class=4, seed=1)
     rows = [f"{path.relative_to(other)},{path.parent.name},{path.stem}" for path in sorted(other.rglob("*.png"))]
     (other / "alike.csv").write_text("\n".join(["path,label,group", *rows]) + "\n")
     shift = judge(own_copy.run, other / "alike.csv")

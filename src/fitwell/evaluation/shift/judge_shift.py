@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitwell.data.labels import Labelling, join_names
-from fitwell.data.split import read_split
+from fitwell.data.split import PARTS, read_split
 from fitwell.errors import DataError
 from fitwell.evaluation.evaluate import groups_of
 from fitwell.evaluation.intervals import Floats
@@ -64,6 +64,7 @@ def write_shift(run: RunFolder, name: str, images: pd.DataFrame, root: Path, mod
 
     Returns:
         found: whether there is a shift at a level of 5 %; None where the pictures could not be compared, and reason.
+        known: of each split of the run, how many of these pictures are in it, byte for byte.
         pictures: see `distance.compare_pictures`. classes: see `shift.moved_classes`.
         confidence, accuracy: see `distance.difference_of_means`, with what they are set against; None without it.
         sentences: all of this in words, the first one about `found`.
@@ -76,6 +77,7 @@ def write_shift(run: RunFolder, name: str, images: pd.DataFrame, root: Path, mod
     shift: dict[str, Any] = {
         "found": pictures and pictures["p"] < LEVEL,
         "reason": reason,
+        "known": _count_known(split, images, root),
         "against": OWN,
         "pictures": pictures,
         "classes": classes,
@@ -89,8 +91,13 @@ def write_shift(run: RunFolder, name: str, images: pd.DataFrame, root: Path, mod
 
 
 def describe_shift(shift: dict[str, Any]) -> list[str]:
-    """Return what `write_shift` found in words, never stronger than the tests; the first sentence is the verdict."""
+    """Return what `write_shift` found in words, never stronger than the tests.
+
+    The first sentence is the verdict; where some pictures are known, the second one tells of them.
+    """
     sentences = [_say_pictures(shift)]
+    if any(shift["known"].values()):
+        sentences.append(_say_known(shift["known"]))
     if shift["pictures"]:
         share = 100 * shift["pictures"]["told_apart"]["value"]
         sentences.append(
@@ -125,6 +132,11 @@ def _see(
         log.warning("Domain shift could not be measured: %s", error.found)
         return None, [], error.found
     return compared, moved_classes(seen, own_images["label"].to_numpy(), other, new_images["label"].to_numpy()), None
+
+
+def _count_known(split: pd.DataFrame, images: pd.DataFrame, root: Path) -> dict[str, int]:
+    hashes = [sha256_of_file(root / path) for path in images["path"]]
+    return {part: len(set(hashes) & set(split.loc[split["split"] == part, "sha256"])) for part in PARTS}
 
 
 def _some(images: pd.DataFrame) -> pd.DataFrame:
@@ -192,6 +204,12 @@ def _say_pictures(shift: dict[str, Any]) -> str:
             f"two sets drawn by lot ({counts})."
         )
     return f"No shift was found at this n ({counts}). A small one may be there."
+
+
+def _say_known(known: dict[str, int]) -> str:
+    counts = ", ".join(f"{count:,} of {part}" for part, count in known.items() if count)
+    meaning = "it looks better on what it learnt from or was chosen on" if known["train"] or known["val"] else "not new"
+    return f"Some of these pictures are the run's own, byte for byte ({counts}): {meaning}."
 
 
 def _say_difference(subject: str, entry: dict[str, Any]) -> str:
