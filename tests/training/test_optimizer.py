@@ -65,6 +65,16 @@ def one_step(settings, gradient=(0.5, -2.0), steps=3):
     return module.head[0].weight.detach()[0]
 
 
+def test_adamw_without_decay_is_torchs_adam():
+    # The plants, X-ray and screening teams take Adam.
+    weight = nn.Parameter(torch.ones(2))
+    adam = torch.optim.Adam([weight], lr=0.1)
+    for _ in range(3):
+        weight.grad = torch.tensor([0.5, -2.0])
+        adam.step()
+    torch.testing.assert_close(one_step(Optimizer(weight_decay=0.0)), weight.detach())
+
+
 def test_sgd_is_nesterovs():
     # v = 0.9 v + g; w -= 0.1 (g + 0.9 v): for g = 0.5 the three steps are 0.1 * (0.95, 1.355, 1.7195).
     found = one_step(Optimizer(kind="sgd", momentum=0.9, weight_decay=0.0))
