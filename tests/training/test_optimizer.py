@@ -150,5 +150,30 @@ def test_what_starts_to_train_later_begins_without_a_memory():
 def test_gradients_are_scaled_to_the_norm_and_their_norm_before_is_told(clip_norm, expected):
     module = nn.Linear(2, 1, bias=False)
     module.weight.grad = torch.tensor([[3.0, 4.0]])
-    assert float(clip_gradients(torch.optim.AdamW(module.parameters()), clip_norm)) == pytest.approx(5.0)
+    norm = clip_gradients(torch.optim.AdamW(module.parameters()), Optimizer(clip_norm=clip_norm))
+    assert float(norm) == pytest.approx(5.0)
     assert module.weight.grad[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def with_gradients(sizes):
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.zeros(2, 3)) for _ in sizes]
+    for weight, size in zip(weights, sizes, strict=True):
+        weight.grad = size * nn.functional.normalize(torch.randn(6), dim=0).view(2, 3)
+    return weights
+
+
+def test_all_gradients_together_are_clipped_as_torch_does():
+    ours, torchs = with_gradients([0.5, 3.0, 4.0]), with_gradients([0.5, 3.0, 4.0])
+    told = clip_gradients(torch.optim.AdamW(ours), Optimizer(clip_norm=1.0))
+    torch.testing.assert_close(told, nn.utils.clip_grad_norm_(torchs, 1.0))
+    torch.testing.assert_close([weight.grad for weight in ours], [weight.grad for weight in torchs])
+
+
+def test_each_gradient_is_clipped_by_itself_as_by_keras_clipnorm():
+    # keras.optimizers: values * clipnorm / max(norm, clipnorm), for each variable.
+    ours = with_gradients([0.5, 3.0, 0.0])
+    expected = [each.grad * 1.0 / max(float(each.grad.norm()), 1.0) for each in ours]
+    told = clip_gradients(torch.optim.AdamW(ours), Optimizer(clip_norm=1.0, clip_each=True))
+    assert float(told) == pytest.approx(9.25**0.5)
+    torch.testing.assert_close([weight.grad for weight in ours], expected)
