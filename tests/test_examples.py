@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from fitwell.experiments.suite import plan_entries, read_suite
+from fitwell.recipe.read import read_recipe
+from fitwell.recipe.schema import Augment, Color, Head, Hidden
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SUITES = sorted(EXAMPLES.glob("*/*.yaml"))
@@ -31,6 +33,52 @@ def cells():
 def test_every_example_is_a_suite_whose_recipes_validate(path):
     suite = read_suite(path)
     assert len(plan_entries(suite, path.parent)) == len(suite.tasks) * len(suite.recipes) * len(suite.seeds)
+
+
+def recipes_of(folder):
+    """The first task's recipes of an example, by name."""
+    path = EXAMPLES / folder / f"{folder}.yaml"
+    entries = plan_entries(read_suite(path), path.parent)
+    return {entry.variant: entry.recipe for entry in reversed(entries)}
+
+
+def test_screening_tries_the_plan_and_its_three_fallbacks():
+    found = {
+        name: (
+            recipe.loss.kind,
+            recipe.loss.focal_gamma,
+            recipe.balance.class_weights["defective"],
+            recipe.balance.class_weights["functional"],
+            recipe.phases[0].learning_rate,
+        )
+        for name, recipe in recipes_of("screening").items()
+        if name != "moving-norms"
+    }
+    assert found == {
+        "plan": ("focal", 1.5, 0.75, 0.25, 1e-4),
+        "milder-focus": ("focal", 1.0, 0.85, 0.15, 1e-4),
+        "weighted": ("cross_entropy", 1.5, 8, 1, 1e-4),
+        "faster": ("focal", 1.5, 0.75, 0.25, 2e-4),
+    }
+
+
+def test_logos_tries_the_teams_three_heads():
+    assert {name: recipe.model.head for name, recipe in recipes_of("logos").items()} == {
+        "linear": Head(dropout=0.2),
+        "relu-256": Head(hidden=(Hidden(units=256, dropout=0.3),), dropout=0.2),
+        "norm-128": Head(hidden=(Hidden(units=128, dropout=0.2, batch_norm=True),), dropout=0.1),
+    }
+
+
+def test_rear_view_before_is_the_teams_first_column():
+    before = read_recipe("before.yaml", environment={}, folder=EXAMPLES / "rear-view")[0]
+    (phase,) = before.phases
+    color = Color(brightness=0.3, contrast=0.3, saturation=0.2, hue=0.1)
+    assert before.augment == Augment(rotate_degrees=15, crop_area=(1, 1), scale=(0.9, 1.1), translate=0.1, color=color)
+    assert (before.execution.batch_size, phase.epochs, phase.patience, phase.learning_rate) == (32, 50, 10, 1e-3)
+    assert (phase.schedule, phase.plateau_factor, phase.plateau_patience) == ("plateau", 0.5, 5)
+    assert (before.select.metric, before.loss.label_smoothing, before.optimizer.clip_norm) == ("log_loss", 0, None)
+    assert (before.model.head.dropout, before.optimizer.weight_decay) == (0.2, 1e-4)
 
 
 def test_screening_has_every_negative_and_five_percent_positives(cells):

@@ -332,6 +332,17 @@ def test_colour_changes_match_torchvision(name):
     assert 1.3 < max(factors) <= 1.4
 
 
+def test_hue_matches_torchvision():
+    picture, turns = noise(32, 32), []
+    for seed in range(30):
+        turns.append(round(255 * 0.15 * (2 * np.random.default_rng(seed).random(30)[10] - 1)))
+        found = levels(training_tensor(np.array(picture), settings(**PLAIN), Augmentation(hue=0.15), seed))
+        factor = (turns[-1] + 0.5 * np.sign(turns[-1])) / 255  # torchvision cuts off what lies between two turns
+        assert torch.equal(found, v2.functional.pil_to_tensor(v2.functional.adjust_hue(picture, factor)).long())
+    assert -38 <= min(turns) < -30
+    assert 30 < max(turns) <= 38
+
+
 def test_hue_turns_the_colour_circle_and_leaves_grey_alone():
     red = Image.new("RGB", (32, 32), (200, 40, 40))
     turned = {

@@ -6,7 +6,7 @@ from fitwell.errors import RecipeError
 from fitwell.model.freeze import num_stages_of, prepare_to_train, set_trainable
 from fitwell.model.network import build_network, create_backbone
 from fitwell.recipe.phase import Last, Phase, Stages
-from fitwell.recipe.schema import Head
+from fitwell.recipe.schema import Head, Hidden
 
 
 def trainable(network):
@@ -138,6 +138,10 @@ LAST_LAYERS = {  # by hand from each family's paper and timm's names; a layer is
         ]
         + ["features.norm5"],
     ),
+    "mobilenetv1_100": (
+        8,
+        [f"blocks.4.{block}.{layer}" for block in (0, 1) for layer in ("conv_dw", "bn1", "conv_pw", "bn2")],
+    ),
     "mobilenetv2_100": (
         8,
         [f"blocks.6.0.{layer}" for layer in ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")]
@@ -164,16 +168,82 @@ LAST_LAYERS = {  # by hand from each family's paper and timm's names; a layer is
 }
 
 
+def hollow(name, head=None):
+    """A network without values, and timm's names of what trains in its backbone, in order."""
+    with torch.device("meta"):
+        backbone = create_backbone(name)
+        network = build_network(backbone, 2, head or Head())
+    names = {id(parameter): owner for owner, parameter in backbone.named_parameters()}
+    return network, lambda: [names[id(each)] for each in network.backbone.parameters() if each.requires_grad]
+
+
+def layers_of(names):
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+
+
 @pytest.mark.parametrize("name", LAST_LAYERS)
 def test_the_last_layers_of_each_family_are_those_counted_by_hand(name):
     count, layers = LAST_LAYERS[name]
-    with torch.device("meta"):
-        backbone = create_backbone(name)
-        network = build_network(backbone, 2, Head())
-    names = {id(parameter): owner for owner, parameter in backbone.named_parameters()}
+    network, freed = hollow(name)
     set_trainable(network, Last(last=count))
-    freed = [names[id(each)] for each in network.backbone.parameters() if each.requires_grad]
-    assert list(dict.fromkeys(owner.rpartition(".")[0] for owner in freed)) == layers
+    assert layers_of(freed()) == layers
+    assert all(parameter.requires_grad for parameter in network.head.parameters())
+    set_trainable(network, "head")
+    assert freed() == []
     assert all(parameter.requires_grad for parameter in network.head.parameters())
     set_trainable(network, "all")
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+LAST_STAGES = {  # how many, and with what their parameters' names begin
+    "vgg19": (3, ("features.32.", "features.34.", "pre_logits.")),  # each convolution is one; there are no others
+    "resnet50": (1, ("layer4.",)),
+    "densenet121": (2, ("features.denseblock4.", "features.norm5.")),
+    "mobilenetv1_100": (1, ("blocks.4.",)),
+    "mobilenetv2_100": (1, ("blocks.6.", "conv_head.", "bn2.")),
+    "mobilenetv3_large_100": (3, ("blocks.5.", "blocks.6.", "conv_head.")),
+    "efficientnet_b0": (2, ("blocks.5.", "blocks.6.", "conv_head.", "bn2.")),
+    "convnext_tiny": (2, ("stages.3.", "head.norm.")),
+    "vit_tiny_patch16_224": (1, ("blocks.11.", "norm.")),
+}
+
+
+@pytest.mark.parametrize("name", LAST_STAGES)
+def test_the_last_stages_of_each_family_are_whole_and_nothing_else_trains(name):
+    count, beginnings = LAST_STAGES[name]
+    network, freed = hollow(name)
+    set_trainable(network, "all")
+    expected = [owner for owner in freed() if owner.startswith(beginnings)]
+    set_trainable(network, Stages(stages=count))
+    assert freed() == expected
+
+
+# The plants team's `layers[-n:]` of keras.applications without their top, by hand from its source. A dash is a layer
+# without weights: an activation, a sum, a concatenation.
+KERAS_ENDS = {
+    "resnet50": (10, 6, "layer4.2.", "conv1 bn1 - conv2 bn2 - conv3 bn3 - -"),
+    "densenet121": (12, 6, "features.", "- {15}.conv2 - {16}.norm1 - {16}.conv1 {16}.norm2 - {16}.conv2 - norm5 -"),
+    "mobilenetv1_100": (8, 5, "blocks.4.", "0.bn2 - 1.conv_dw 1.bn1 - 1.conv_pw 1.bn2 -"),
+}
+
+
+@pytest.mark.parametrize("name", KERAS_ENDS)
+def test_keras_counts_layers_without_weights_too(name):
+    num_keras, num_ours, place, listed = KERAS_ENDS[name]
+    layers = listed.replace("{", "denseblock4.denselayer").replace("}", "").split()
+    assert len(layers) == num_keras
+    network, freed = hollow(name)
+    set_trainable(network, Last(last=num_ours))
+    assert layers_of(freed()) == [place + layer for layer in layers if layer != "-"]
+
+
+def test_the_x_ray_teams_network_is_timms_and_frozen_its_head_alone_trains():
+    # 1,464,113 parameters by Keras' count, which has BatchNorm's statistics among them, and one logit.
+    network, freed = hollow("mobilenetv2_075", Head(hidden=(Hidden(units=64),)))
+    set_trainable(network, "head")
+    assert freed() == []
+    backbone = sum(each.numel() for each in network.backbone.parameters())
+    statistics = sum(each.numel() for each in network.backbone.buffers() if each.is_floating_point())
+    head = sum(each.numel() for each in network.parameters() if each.requires_grad)
+    assert head == 1280 * 64 + 64 + 2 * 64 + 2
+    assert backbone + statistics + head - (64 + 1) == 1_464_113

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fitwell.errors import RecipeError
-from fitwell.recipe.phase import Last, Phase, Stages
+from fitwell.recipe.phase import Gradual, Last, Phase, Stages, Steps
 from fitwell.recipe.read import builtin_recipes, parse_recipe, read_recipe, recipe_hash, recipe_to_yaml, write_recipe
-from fitwell.recipe.schema import Augment, Optimizer, Recipe, Resolution
+from fitwell.recipe.resolve import is_augmented
+from fitwell.recipe.schema import Augment, Color, Hidden, Optimizer, Recipe, Resolution
 
 NAMES = [
     "auto",
@@ -218,8 +219,12 @@ def test_the_plants_teams_table_is_a_recipe_for_each_backbone(
     assert (recipe.execution.batch_size, (head.epochs, tune.epochs)) == (batch, epochs)
     assert (tune.train, tune.learning_rate) == (Last(last=last), rate)
     assert (head.learning_rate, head.warmup_epochs, head.patience, tune.patience) == (1e-3, 5, 12, 8)
+    assert (head.warmup, head.rate_changes) == ("linear", "epoch")
     assert (recipe.balance.class_weights, recipe.optimizer.clip_norm) == ("balanced", 1.0)
+    assert (recipe.optimizer.kind, recipe.optimizer.weight_decay) == ("adamw", 0)  # Adam
+    assert (head.schedule, tune.schedule) == ("plateau", "plateau")
     assert tune.plateau_factor < head.plateau_factor
+    assert tune.plateau_patience < head.plateau_patience < head.patience
 
 
 @pytest.mark.parametrize(("name", "dropout"), [("mobilenet", 0.4), ("squeezenet", 0.5), ("resnet", 0.5)])
@@ -244,7 +249,25 @@ def test_the_rear_view_teams_second_column_is_a_recipe_for_each_net(tmp_path: Pa
     assert (augment.rotate_degrees, augment.translate, augment.scale, augment.grey) == (20, 0.15, (0.85, 1.15), 0.1)
     assert (augment.perspective.distortion, augment.perspective.probability) == (0.2, 0.3)
     assert (augment.erase.probability, augment.erase.area) == (0.3, (0.02, 0.15))
-    assert (recipe.loss.label_smoothing, recipe.optimizer.clip_norm) == (0.1, 1.0)
+    assert (recipe.loss.kind, recipe.loss.label_smoothing) == ("cross_entropy", 0.1)
+    assert (recipe.optimizer.kind, recipe.optimizer.clip_norm) == ("adamw", 1.0)
+
+
+def test_the_logos_recipe_is_the_logo_teams(tmp_path: Path):
+    recipe, _ = read_recipe("logos", environment={}, folder=tmp_path)
+    (phase,) = recipe.phases
+    augment, color = recipe.augment, recipe.augment.color
+    assert (augment.rotate_degrees, augment.flip, augment.crop_area, augment.grey) == (15, "horizontal", (0.8, 1), 0.1)
+    assert (color.brightness, color.contrast, color.saturation, color.hue) == (0.3, 0.3, 0.2, 0)
+    assert (recipe.balance.class_weights, recipe.optimizer.clip_norm) == ("balanced", 1.0)
+    head = recipe.model.head
+    assert head.hidden == (Hidden(units=128, dropout=0.2, batch_norm=True),)
+    assert head.dropout == 0.1
+    assert (phase.train, phase.patience) == (Gradual(gradual=Steps(every=5, stages=1)), 10)
+    assert phase.head_learning_rate > phase.learning_rate
+    ideas = {"loss.kind": "focal", "augment.cutmix": 1.0, "phases.tune.epochs": 100}
+    changed, _ = read_recipe("logos", ideas, environment={}, folder=tmp_path)
+    assert (changed.loss.kind, changed.augment.cutmix, changed.phases[0].epochs) == ("focal", 1.0, 100)
 
 
 def test_the_fast_recipe_does_no_more_than_the_x_ray_team(tmp_path: Path):
@@ -253,6 +276,8 @@ def test_the_fast_recipe_does_no_more_than_the_x_ray_team(tmp_path: Path):
     assert (recipe.images.size, recipe.execution.batch_size, recipe.split.val_fraction) == (128, 64, 0.15)
     assert (phase.train, phase.epochs, phase.learning_rate) == ("head", 3, 2e-3)
     assert (recipe.limits.steps_per_epoch, recipe.limits.val_images) == (50, 10 * 64)
+    assert not is_augmented(recipe.augment)
+    assert (phase.schedule, phase.warmup_epochs) == ("constant", 0)
 
 
 def test_the_screening_recipe_is_the_glaucoma_teams_second_plan(tmp_path: Path):
@@ -265,7 +290,9 @@ def test_the_screening_recipe_is_the_glaucoma_teams_second_plan(tmp_path: Path):
     assert [*(hidden.dropout for hidden in layers.hidden), layers.dropout] == [0.3, 0.3, 0.2]
     assert all(hidden.batch_norm for hidden in layers.hidden)
     assert (layers.initialisation, layers.l2) == ("glorot", 5e-4)
-    assert (recipe.augment.rotate_degrees, recipe.augment.translate, recipe.augment.color.brightness) == (15, 0.1, 0.2)
+    assert (head.schedule, tune.schedule) == ("plateau", "plateau")
+    augment = recipe.augment
+    assert (augment.rotate_degrees, augment.translate, augment.color) == (15, 0.1, Color(brightness=0.2))
 
 
 def test_auto_is_the_defaults(tmp_path: Path):

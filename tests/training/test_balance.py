@@ -28,6 +28,11 @@ def test_balanced_weights_equal_scikit_learns():
     np.testing.assert_allclose(balanced_weights(np.bincount(labels)), expected, rtol=1e-12)
 
 
+def test_balanced_weights_have_mean_one_as_they_are_so_that_the_loss_takes_scikit_learns():
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=LABELS)
+    np.testing.assert_allclose(class_weights(Balance(class_weights="balanced"), LABELS, NAMES), expected)
+
+
 def test_balanced_weights_equal_the_formula_of_keras_tutorial():
     # "Classification on imbalanced data": weight = (1 / n) * (total / 2) for two classes.
     np.testing.assert_allclose(balanced_weights(np.array([900, 100])), [1000 / 2 / 900, 1000 / 2 / 100])

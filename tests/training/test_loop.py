@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
 from fitwell.errors import ResourceError, RunError
 from fitwell.model.compute import Compute
 from fitwell.recipe.phase import Phase
-from fitwell.recipe.schema import Augment, Loss, Recipe, Select
-from fitwell.training.loop import PhaseWork, Progress, train_phase
+from fitwell.recipe.schema import Augment, Execution, Head, Loss, Model, Recipe, Select
+from fitwell.training.loop import PhaseWork, Progress, judge_epoch, train_phase
 from fitwell.training.loss import Targets, batch_loss
 from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import Action, EpochDone, StepDone
@@ -115,6 +116,49 @@ def test_blended_batches_are_learnt_from_as_a_hand_written_loop_would():
     torch.testing.assert_close(network.head.bias, expected.head.bias)
 
 
+def head_network():
+    network = LinearNetwork()
+    network.head = nn.Sequential(nn.Linear(2, 2))
+    nn.init.constant_(network.head[0].weight, 2.0)
+    return network
+
+
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_a_penalty_on_the_head_is_a_term_of_the_loss_once_a_batch(micro_batch):
+    network, expected = head_network(), head_network()
+    expected.load_state_dict(network.state_dict())
+    work = work_on(network, phase(epochs=1))
+    changed = {"model": Model(head=Head(l2=0.05)), "execution": Execution(micro_batch=micro_batch)}
+    work = replace(work, recipe=work.recipe.model_copy(update=changed))
+    optimizer = build_optimizer(network, work.recipe.optimizer)
+    train_phase(work, Progress(), optimizer, observers=(), checkpoint=lambda now: None)
+    layer = expected.head[0]
+    reference = torch.optim.AdamW(
+        [{"params": [layer.weight], "weight_decay": 0.05}, {"params": [layer.bias], "weight_decay": 0.0}], lr=0.1
+    )
+    for indices in BATCHES:
+        loss = nn.functional.cross_entropy(expected(INPUTS[indices]), LABELS[indices]) + 0.05 * (layer.weight**2).sum()
+        reference.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(expected.parameters(), 1.0)
+        reference.step()
+    torch.testing.assert_close(network.state_dict(), expected.state_dict())
+
+
+def test_the_rate_changes_at_every_batch_as_torchs_scheduler_stepped_per_batch():
+    restarts = phase(epochs=6, schedule="warm_restarts", restart_epochs=2, restart_factor=2, min_learning_rate=1e-3)
+    _, events, _, _ = train(restarts)
+    found = [event.learning_rate["head"] for event in events if isinstance(event, StepDone)]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    reference = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=4, T_mult=2, eta_min=1e-3)
+    expected = []
+    for _ in range(12):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+    assert found == pytest.approx(expected)
+
+
 def test_the_loss_of_an_epoch_is_averaged_over_images_not_batches():
     _, events, _, _ = train(phase(epochs=1))
     steps = [event for event in events if isinstance(event, StepDone)]
@@ -206,6 +250,23 @@ def test_a_plateau_lowers_the_rate():
     rates = [event.record["learning_rate"]["head"] for event in events if isinstance(event, EpochDone)]
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
     assert progress.plateau_scale == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("metric", "mode"), [("auc", "max"), ("log_loss", "min")])
+@pytest.mark.parametrize(("factor", "patience"), [(0.5, 5), (0.2, 3)])  # the plants team's first and second phase
+def test_a_plateau_is_torchs_whose_patience_counts_one_less(metric, mode, factor, patience):
+    settings = phase(epochs=60, schedule="plateau", plateau_factor=factor, plateau_patience=patience)
+    work, progress = work_on(LinearNetwork(), settings, metric=metric), Progress()
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = lr_scheduler.ReduceLROnPlateau(optimizer, mode, factor, patience - 1, threshold=0, eps=0)
+    found, expected = [], []
+    for value in np.random.default_rng(0).normal(size=60).round(1):
+        judge_epoch(value, work, progress)
+        reference.step(value)
+        found.append(progress.plateau_scale)
+        expected.append(optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx(expected)
+    assert found[-1] <= factor**5
 
 
 def test_patience_counts_from_the_phases_own_best():

@@ -65,6 +65,16 @@ def one_step(settings, gradient=(0.5, -2.0), steps=3):
     return module.head[0].weight.detach()[0]
 
 
+def test_adamw_without_decay_is_torchs_adam():
+    # The plants, X-ray and screening teams take Adam.
+    weight = nn.Parameter(torch.ones(2))
+    adam = torch.optim.Adam([weight], lr=0.1)
+    for _ in range(3):
+        weight.grad = torch.tensor([0.5, -2.0])
+        adam.step()
+    torch.testing.assert_close(one_step(Optimizer(weight_decay=0.0)), weight.detach())
+
+
 def test_sgd_is_nesterovs():
     # v = 0.9 v + g; w -= 0.1 (g + 0.9 v): for g = 0.5 the three steps are 0.1 * (0.95, 1.355, 1.7195).
     found = one_step(Optimizer(kind="sgd", momentum=0.9, weight_decay=0.0))
@@ -140,5 +150,30 @@ def test_what_starts_to_train_later_begins_without_a_memory():
 def test_gradients_are_scaled_to_the_norm_and_their_norm_before_is_told(clip_norm, expected):
     module = nn.Linear(2, 1, bias=False)
     module.weight.grad = torch.tensor([[3.0, 4.0]])
-    assert float(clip_gradients(torch.optim.AdamW(module.parameters()), clip_norm)) == pytest.approx(5.0)
+    norm = clip_gradients(torch.optim.AdamW(module.parameters()), Optimizer(clip_norm=clip_norm))
+    assert float(norm) == pytest.approx(5.0)
     assert module.weight.grad[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def with_gradients(sizes):
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.zeros(2, 3)) for _ in sizes]
+    for weight, size in zip(weights, sizes, strict=True):
+        weight.grad = size * nn.functional.normalize(torch.randn(6), dim=0).view(2, 3)
+    return weights
+
+
+def test_all_gradients_together_are_clipped_as_torch_does():
+    ours, torchs = with_gradients([0.5, 3.0, 4.0]), with_gradients([0.5, 3.0, 4.0])
+    told = clip_gradients(torch.optim.AdamW(ours), Optimizer(clip_norm=1.0))
+    torch.testing.assert_close(told, nn.utils.clip_grad_norm_(torchs, 1.0))
+    torch.testing.assert_close([weight.grad for weight in ours], [weight.grad for weight in torchs])
+
+
+def test_each_gradient_is_clipped_by_itself_as_by_keras_clipnorm():
+    # keras.optimizers: values * clipnorm / max(norm, clipnorm), for each variable.
+    ours = with_gradients([0.5, 3.0, 0.0])
+    expected = [each.grad * 1.0 / max(float(each.grad.norm()), 1.0) for each in ours]
+    told = clip_gradients(torch.optim.AdamW(ours), Optimizer(clip_norm=1.0, clip_each=True))
+    assert float(told) == pytest.approx(9.25**0.5)
+    torch.testing.assert_close([weight.grad for weight in ours], expected)

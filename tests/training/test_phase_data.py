@@ -25,7 +25,7 @@ def network():
     torch.manual_seed(0)
     net = build_network(create_backbone("test_efficientnet"), 3, Head(dropout=0.0))
     set_trainable(net, Stages(stages=1))
-    return net
+    return net.eval()
 
 
 @pytest.fixture
@@ -106,6 +106,14 @@ def test_features_that_are_not_held_give_the_same_logits(network, data, frozen):
         assert_close_to_half_a_step(logits_by_image(again, again.train_batches(epoch, 0)), expected)
     expected = logits_by_image(held, held.val_batches())
     assert_close_to_half_a_step(logits_by_image(again, again.val_batches()), expected)
+
+
+def test_an_epoch_of_a_few_steps_sees_other_images_than_the_one_before(data):
+    whole, capped = data.train_order(0), replace(data, most_steps=1)
+    assert [len(batch) for batch in whole] == [8, 8, 4]
+    assert [batch.tolist() for batch in capped.train_order(0)] == [whole[0].tolist()]
+    assert set(capped.train_order(0)[0]) != set(capped.train_order(1)[0])
+    assert len(capped.each_once().train_order(0)) == 3  # a search of heads sees all
 
 
 def test_training_pictures_of_another_size_leave_those_of_val_as_they_are(network, data):

@@ -109,6 +109,7 @@ RECIPE = draw.fixed_dictionaries(
             kind=one_of("adamw", "sgd", "lion", "muon"),
             weight_decay=between(0, 0.1),
             clip_norm=one_of(None, 1.0),
+            clip_each=draw.booleans(),
             layer_decay=one_of(0.7, 1.0),
         ),
         "averaging": section(ema=one_of(0.0, 0.99)),
@@ -153,7 +154,7 @@ SETTINGS = (
     *(("augment", key) for key in ("rotate_degrees", "flip", "crop_area", "translate", "grey", "policy", "mixup")),
     *(("loss", key) for key in ("kind", "label_smoothing", "focal_gamma")),
     *(("balance", key) for key in ("class_weights", "sampler", "effective_beta", "twice")),
-    *(("optimizer", key) for key in ("kind", "weight_decay", "momentum", "clip_norm", "layer_decay")),
+    *(("optimizer", key) for key in ("kind", "weight_decay", "momentum", "clip_norm", "clip_each", "layer_decay")),
     *(("averaging", key) for key in ("ema",)),
     *(("select", key) for key in ("metric",)),
     *(

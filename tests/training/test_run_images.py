@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
 from fitwell.recipe.schema import Balance, Limits, Recipe
 from fitwell.recipe.target import Target
@@ -26,6 +27,13 @@ def test_class_and_image_weights_multiply_and_have_mean_one():
     weights = run_images(weighed, balance=Balance(class_weights="balanced")).weights()
     expected = np.array([2, 1, 1, 1, 1, 1, 3, 3]) * 1.0  # a dog weighs three times a cat
     np.testing.assert_allclose(weights, expected / expected.mean(), rtol=1e-6)
+
+
+def test_the_class_weights_that_a_run_tells_are_scikit_learns_of_its_training_images():
+    told = run_images(balance=Balance(class_weights="balanced")).class_weights()
+    expected = compute_class_weight("balanced", classes=np.array(["cat", "dog"]), y=np.array(LABELS[:8]))
+    assert list(told) == ["cat", "dog"]
+    np.testing.assert_allclose(list(told.values()), expected)
 
 
 def test_val_is_limited_to_a_part_that_holds_every_class_and_stays():

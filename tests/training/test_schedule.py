@@ -3,13 +3,15 @@
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch.optim import lr_scheduler
 
 from fitwell.recipe.phase import Phase
-from fitwell.training.schedule import Schedule, schedule_of
+from fitwell.recipe.read import read_recipe
+from fitwell.training.schedule import Schedule, planned_rates, schedule_of
 
 
 def rates(steps: int | None = None, **settings):
@@ -48,6 +50,49 @@ def test_a_rate_that_changes_with_the_epoch_stays_all_its_steps():
     schedule = schedule_of(phase, steps_per_epoch=3)
     found = [schedule.learning_rate(step) for step in range(21)]
     assert found == pytest.approx([rate for rate in (2e-4, 4e-4, 6e-4, 8e-4, 1e-3, 1e-3, 1e-3) for _ in range(3)])
+
+
+def planned(name: str, folder: Path, steps_per_epoch: int) -> list[list[float]]:
+    """The rate of every step of every phase of a built-in recipe."""
+    phases = read_recipe(name, environment={}, folder=folder)[0].phases
+    schedules = [schedule_of(phase, steps_per_epoch) for phase in phases]
+    counts = [int(phase.epochs) * steps_per_epoch for phase in phases]
+    return [[each.learning_rate(step) for step in range(n)] for each, n in zip(schedules, counts, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "rate"),
+    [
+        ("vgg19", (40, 20), 1e-4),
+        ("resnet50", (35, 15), 5e-5),
+        ("densenet121", (35, 15), 5e-5),
+        ("mobilenet", (30, 10), 5e-5),
+    ],
+)
+def test_the_plants_recipes_take_the_teams_rates_from_the_first_step_to_the_last(
+    tmp_path: Path, name: str, epochs: tuple[int, int], rate: float
+):
+    head, tune = planned(f"plants-{name}", tmp_path, 3)
+    of_epochs = [2e-4, 4e-4, 6e-4, 8e-4, 1e-3] + [1e-3] * (epochs[0] - 5)
+    assert head == pytest.approx([each for each in of_epochs for _ in range(3)])
+    assert tune == pytest.approx([rate] * 3 * epochs[1])  # where no plateau comes
+
+
+def test_the_screening_recipe_warms_up_for_two_epochs_as_torchs_linear_rate(tmp_path: Path):
+    head, tune = planned("glaucoma-screening", tmp_path, 4)
+    expected = torchs(lambda optimizer: lr_scheduler.LinearLR(optimizer, 1 / 8, total_iters=7), 20, 1e-4)
+    assert head == pytest.approx(expected)
+    assert tune == pytest.approx([1e-5] * 40)
+
+
+@pytest.mark.parametrize("net", ["mobilenet", "squeezenet", "resnet"])
+def test_the_rear_view_recipes_restart_as_torchs_stepped_per_batch(tmp_path: Path, net: str):
+    (found,) = planned(f"rear-view-{net}", tmp_path, 4)
+    expected = torchs(
+        lambda optimizer: lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=40, T_mult=2, eta_min=1e-6), 400, 1e-3
+    )
+    assert found == pytest.approx(expected)
+    assert [step // 4 + 1 for step in range(400) if found[step] == 1e-3] == [1, 11, 31, 71]
 
 
 def test_a_cosine_warmup_rises_slowly_at_both_ends():
@@ -126,3 +171,16 @@ def test_a_plateau_scales_the_rate_but_not_the_warmup():
 
 def test_a_plateau_goes_no_lower_than_its_floor():
     assert Schedule(kind="plateau", peak=1.0, num_ticks=9, floor=0.1).learning_rate(5, plateau_scale=0.01) == 0.1
+
+
+def test_the_picture_of_a_plan_has_its_rates_from_the_first_step_to_the_last(tmp_path: Path):
+    (phase,) = read_recipe("rear-view-resnet", environment={}, folder=tmp_path)[0].phases
+    (every,) = planned("rear-view-resnet", tmp_path, 4)
+    assert planned_rates(phase, 4, 400) == every
+    assert planned_rates(phase, 4, 3) == [every[0], every[200], every[399]]  # step 199.5 is the even one
+
+
+def test_no_rate_is_planned_where_heads_are_searched(tmp_path: Path):
+    head, tune = read_recipe("auto", environment={}, folder=tmp_path)[0].phases
+    assert planned_rates(head, 4, 5) == []
+    assert len(planned_rates(tune.model_copy(update={"epochs": 3}), 4, 5)) == 5

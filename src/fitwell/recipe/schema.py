@@ -176,6 +176,9 @@ class Optimizer(Section):
     weight_decay: NotNegative = 0.05  # decoupled, but for sgd; not applied to biases and norms
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of sgd")
     clip_norm: Positive | None = 1.0  # largest Euclidean norm of all gradients; null leaves them alone
+    clip_each: bool = Field(
+        False, description="bound the norm of each weight's gradients by itself; else that of all together"
+    )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
         description="each stage learns so many times as fast as what follows it, be it a stage or the head",

@@ -146,7 +146,7 @@ def train_phase(
             optimizer.zero_grad(set_to_none=True)
             targets = targets_of(labels, weights, mix)
             loss, num_correct = _backward(work, progress, mix.blend(moved) if mix else moved, targets)
-            gradient_norm = clip_gradients(optimizer, settings.optimizer.clip_norm)
+            gradient_norm = clip_gradients(optimizer, settings.optimizer)
             optimizer.step()
             if work.average is not None:
                 work.average.update()

@@ -75,16 +75,18 @@ def largest_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return largest
 
 
-def clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
-    """Scale all gradients of `optimizer` to at most `clip_norm`; return their Euclidean norm before, a scalar."""
+def clip_gradients(optimizer: torch.optim.Optimizer, settings: Optimizer) -> Tensor:
+    """Scale the gradients of `optimizer` as `settings` bound them; return their Euclidean norm before, a scalar."""
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     # Half the time of torch.nn.utils.clip_grad_norm_ in a step of a small head.
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
-    if clip_norm is not None:
-        factor = (clip_norm / (norm + SMALL)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factor)
+    norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
+    norm: Tensor = torch.linalg.vector_norm(norms)
+    if settings.clip_norm is not None:
+        factor = (settings.clip_norm / ((norms if settings.clip_each else norm) + SMALL)).clamp(max=1.0)
+        factors = factor.unbind() if settings.clip_each else [factor] * len(gradients)
+        for gradient, each in zip(gradients, factors, strict=True):
+            gradient.mul_(each)
     return norm
 
 
