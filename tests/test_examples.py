@@ -76,7 +76,7 @@ def test_rear_view_before_is_the_teams_first_column():
     color = Color(brightness=0.3, contrast=0.3, saturation=0.2, hue=0.1)
     assert before.augment == Augment(rotate_degrees=15, crop_area=(1, 1), scale=(0.9, 1.1), translate=0.1, color=color)
     assert (before.execution.batch_size, phase.epochs, phase.patience, phase.learning_rate) == (32, 50, 10, 1e-3)
-    assert (phase.schedule, phase.plateau_factor, phase.plateau_patience) == ("plateau", 0.5, 5)
+    assert (phase.schedule, phase.plateau_factor, phase.plateau_patience) == ("plateau", 0.5, 6)  # torch's patience 5
     assert (before.select.metric, before.loss.label_smoothing, before.optimizer.clip_norm) == ("log_loss", 0, None)
     assert (before.model.head.dropout, before.optimizer.weight_decay) == (0.2, 1e-4)
 

@@ -221,6 +221,7 @@ def test_the_plants_teams_table_is_a_recipe_for_each_backbone(
     assert (head.learning_rate, head.warmup_epochs, head.patience, tune.patience) == (1e-3, 5, 12, 8)
     assert (head.warmup, head.rate_changes) == ("linear", "epoch")
     assert (recipe.balance.class_weights, recipe.optimizer.clip_norm) == ("balanced", 1.0)
+    assert recipe.optimizer.clip_each  # Keras' clipnorm
     assert (recipe.optimizer.kind, recipe.optimizer.weight_decay) == ("adamw", 0)  # Adam
     assert (head.schedule, tune.schedule) == ("plateau", "plateau")
     assert tune.plateau_factor < head.plateau_factor
@@ -265,6 +266,7 @@ def test_the_logos_recipe_is_the_logo_teams(tmp_path: Path):
     assert head.dropout == 0.1
     assert (phase.train, phase.patience) == (Gradual(gradual=Steps(every=5, stages=1)), 10)
     assert phase.head_learning_rate > phase.learning_rate
+    assert 50 <= phase.epochs <= 100
     ideas = {"loss.kind": "focal", "augment.cutmix": 1.0, "phases.tune.epochs": 100}
     changed, _ = read_recipe("logos", ideas, environment={}, folder=tmp_path)
     assert (changed.loss.kind, changed.augment.cutmix, changed.phases[0].epochs) == ("focal", 1.0, 100)
