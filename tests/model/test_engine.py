@@ -3,6 +3,7 @@ import subprocess
 import sys
 import warnings
 
+import openvino
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,9 @@ from fitwell.recipe.schema import Head
 
 CPU = Compute()
 WITHOUT_COMPILING = ("eager", "onnxruntime", "openvino")
+needs_bfloat16 = pytest.mark.skipif(
+    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"), reason="no bfloat16 here"
+)
 
 
 def chain(backbone, boundary):
@@ -69,12 +73,19 @@ def test_the_blocks_stay_in_evaluation(name):
     assert not any(module.training for module in prefix.modules())
 
 
-def test_eager_multiplies_in_the_precision_of_the_computation():
+@pytest.mark.parametrize("name", ["eager", pytest.param("openvino", marks=needs_bfloat16)])
+def test_an_engine_multiplies_in_the_precision_of_the_computation(name):
     images, prefix = pictures(2), chain("test_efficientnet", 4)
-    plain = build_engine("eager", prefix, CPU, (3, 32, 32))(images)
-    rounded = build_engine("eager", prefix, Compute(precision="bfloat16"), (3, 32, 32))(images)
+    plain = build_engine(name, prefix, CPU, (3, 32, 32))(images)
+    rounded = build_engine(name, prefix, Compute(precision="bfloat16"), (3, 32, 32))(images)
     assert rounded.dtype == torch.float32
     assert 1e-4 < float((rounded - plain).abs().max() / plain.abs().max()) < 0.05
+
+
+def test_openvino_takes_no_other_precision_where_the_processor_has_no_bfloat16(monkeypatch):
+    monkeypatch.setattr(openvino.Core, "get_property", lambda self, device, name: ["FP32", "INT8"])
+    with pytest.raises(UsageError, match="is openvino, which cannot run this backbone: it multiplies in bfloat16 on"):
+        build_engine("openvino", chain("test_efficientnet", 4), Compute(precision="bfloat16"), (3, 32, 32))
 
 
 @pytest.mark.slow  # the compiler takes most of a minute
