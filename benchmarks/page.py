@@ -92,7 +92,7 @@ def picture(rows):
     axes.set_xlabel("times as fast (logarithmic)")
     axes.axvline(1, color="#888888", linewidth=0.8)
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
     matplotlib.rcParams["svg.hashsalt"] = "fitwell"
     figure.savefig(DOCS / "performance.svg", metadata={"Date": None})
 
