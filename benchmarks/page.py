@@ -57,7 +57,7 @@ RATIOS = (
         for engine, key in (
             ("ONNX Runtime", "onnxruntime"),
             ("OpenVINO", "openvino"),
-            ("OpenVINO in bfloat16", "openvino bfloat16"),
+            ("OpenVINO in bfloat16", "openvino_bfloat16"),
         )
     ),
 )

@@ -1,7 +1,7 @@
 """B6: seconds for one picture of 224 px, PyTorch eager against the engines that run what fitwell froze.
 
 The whole network is the frozen part here: a backbone and a head by logistic regression, in evaluation. Random weights
-where no package has them; they change no time. OpenVINO multiplies in bfloat16 where `execution.precision` says so.
+where no package has them; they change no time.
 The gate of every way: of half of the solar cells, which the head did not see, at most half a point of accuracy is lost.
 
     python benchmarks/predict_latency.py [--calls 12] [--rounds 3] [--threads 1]
@@ -60,8 +60,6 @@ def engines(backbone, state):
     contiguous, channels_last = Compute(), Compute(memory_format="channels_last")
     ways = {"eager": ("eager", contiguous), "eager channels_last": ("eager", channels_last)}
     ways |= {name: (name, contiguous) for name in available_engines() if name not in ("eager", "compiled")}
-    if "openvino" in ways:
-        ways["openvino bfloat16"] = ("openvino", Compute(precision="bfloat16"))
     built = {}
     for name, (engine, compute) in ways.items():
         network = build_network(create_backbone(backbone), 2, Head(dropout=0.0)).eval()

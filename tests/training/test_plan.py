@@ -140,10 +140,12 @@ def test_an_engine_is_not_built_for_a_handful_of_images():
 
 def test_engines_that_agree_are_measured_for_many_images():
     planned, candidates = plan_execution(network(), recipe(**FIXED), extraction=Extraction(3, 1, 10**9))
-    assert [each["value"] for each in candidates] == ["eager", "onnxruntime", "openvino"]
-    assert all(each["setting"] == "engine" and each["problem"] == "" for each in candidates)
-    assert all(each["agreement"] > 0.99999 and each["error"] < 1e-4 for each in candidates)
-    assert planned.execution.engine in ("eager", "onnxruntime", "openvino")
+    *exact, rounded = candidates
+    assert [each["value"] for each in candidates] == ["eager", "onnxruntime", "openvino", "openvino_bfloat16"]
+    assert all(each["setting"] == "engine" and each["problem"] == "" for each in exact)
+    assert all(each["agreement"] > 0.99999 and each["error"] < 1e-4 for each in exact)
+    assert rounded["error"] > 1e-4 or "multiplies in bfloat16 on processors with" in rounded["problem"]
+    assert planned.execution.engine in [each["value"] for each in candidates]
     assert reason_of(planned, "engine").startswith("measured: eager ")
 
 

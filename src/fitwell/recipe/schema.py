@@ -245,7 +245,7 @@ class Execution(Section):
         description="images of a batch that go through the network at once; null: all. Gradients add up to those of "
         "the whole batch; BatchNorm sees the smaller one",
     )
-    engine: Literal["auto", "eager", "compiled", "onnxruntime", "openvino"] = Field(
+    engine: Literal["auto", "eager", "compiled", "onnxruntime", "openvino", "openvino_bfloat16"] = Field(
         "auto", description="what runs the frozen layers"
     )
     pictures: Literal["auto", "stream", "resident"] = Field(

@@ -36,7 +36,7 @@ TRAINING_MAPS = 16  # of a probe on kept activations: smaller maps, in batches t
 EXTRACTION_IMAGES = 8
 RESIDENT_SHARE = 0.5  # of an accelerator's free memory
 NEEDED_GAIN = 1.05  # a candidate within the noise of an earlier one is not worth leaving it
-BUILD_SECONDS = {"compiled": 60.0, "onnxruntime": 2.0, "openvino": 2.0}
+BUILD_SECONDS = {"compiled": 60.0, "onnxruntime": 2.0, "openvino": 2.0, "openvino_bfloat16": 2.0}
 VERSIONED = ("fitwell", "torch", "timm", "onnxruntime", "openvino")
 
 
