@@ -12,13 +12,18 @@ import shutil
 import sysconfig
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from fitwell.errors import UsageError
 from fitwell.model.compute import Compute
+
+if TYPE_CHECKING:
+    import openvino
 
 Extract = Callable[[Tensor], Tensor]  # images or activations (B, ...) on the CPU to (B, ...) float32 on the CPU
 ENGINES = ("eager", "compiled", "onnxruntime", "openvino", "openvino_bfloat16")
@@ -96,15 +101,24 @@ def _by_onnxruntime(model: bytes) -> Extract:
     return extract
 
 
-def _by_openvino(model: bytes, precision: str) -> Extract:
+@cache
+def openvino_core() -> openvino.Core:
+    """Return the one OpenVINO of this process: some of its builds crash where a second one is asked something.
+
+    Source: https://github.com/openvinotoolkit/openvino/issues/35338.
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def _by_openvino(model: bytes, precision: str) -> Extract:
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    core = openvino.Core()
+    core = openvino_core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise RuntimeError("it multiplies in bfloat16 on processors with AVX-512 BF16 or AMX, and this has neither")
     compiled = core.compile_model(core.read_model(model), "CPU", settings)
