@@ -5,7 +5,7 @@ import pytest
 from fitwell.cli.app import run
 from fitwell.recipe.phase import Phase, Stages
 from fitwell.recipe.schema import Recipe
-from judged_runs import make_run
+from judged_runs import SETS, SETS_DECAY, make_run, make_set_run
 
 HEAD = Phase(name="head", train="head", epochs=3, learning_rate=1e-3)
 TUNE = Phase(name="fine-tune", train=Stages(stages=2), epochs=5, learning_rate=1e-4)
@@ -47,6 +47,19 @@ def test_several_are_told_with_p_values_after_holm(runs, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "C - A (95 % interval)" in shown
     assert "p, Holm" in shown
+
+
+def test_images_with_any_number_of_classes_are_told_by_all_that_they_show(tmp_path, capsys):
+    paths = [
+        str(make_set_run(tmp_path / name, recipe, gain=gain, seed=int(gain)).path)
+        for name, recipe, gain in (("weak", SETS, 0.3), ("strong", SETS_DECAY, 3.0))
+    ]
+    assert run(["compare", *paths]) == 0
+    shown = capsys.readouterr().out
+    assert "McNemar on exact match (mid-p): p < 0.001" in shown
+    assert "\nmicro f1 " in shown
+    assert "  fixes  136.png  is cat; A (none), B cat\n" in shown
+    assert "  fixes  001.png  is cat|cow; A cat, B cat|cow\n" in shown
 
 
 def test_json_has_every_image(runs, capsys):

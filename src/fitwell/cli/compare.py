@@ -90,18 +90,25 @@ def _lines(comparison: dict[str, Any], *, adjusted: bool) -> list[str]:
     first, other, flips = comparison["first"], comparison["other"], comparison["flips"]
     lines = [f"{other} fixes {len(flips['fixes'])}, breaks {len(flips['breaks'])}."]
     name = "p, Holm" if adjusted else "p"
-    for test, title in (("mcnemar", "McNemar on accuracy"), ("delong", "DeLong on AUC")):
-        if comparison[test] is not None:
-            method = comparison[test].get("method")
-            lines.append(f"{title}{f' ({method})' if method else ''}: {name} = {_p(comparison[test]['p_holm'])}")
+    for test, title in (("mcnemar", "McNemar"), ("delong", "DeLong")):
+        if (entry := comparison[test]) is not None:
+            metric = entry.get("metric", "AUC").replace("_", " ")
+            method = f" ({entry['method']})" if "method" in entry else ""
+            lines.append(f"{title} on {metric}{method}: {name} {_p(entry['p_holm'])}")
     for kind, rows in flips.items():
         lines += [
-            f"  {kind}  {row['path']}  is {row['label']}; {first} {row['first']}, {other} {row['other']}"
+            f"  {kind}  {row['path']}  is {_named(row['label'])}; "
+            f"{first} {_named(row['first'])}, {other} {_named(row['other'])}"
             for row in rows[:MOST_PATHS]
         ]
         if len(rows) > MOST_PATHS:
             lines.append(f"  {kind}  and {len(rows) - MOST_PATHS} more; --json names all")
     return lines
+
+
+def _named(label: str) -> str:
+    """Return a label; an image may show none of several classes."""
+    return label or "(none)"
 
 
 def _say(value: object) -> str:

@@ -1,11 +1,11 @@
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fitwell.errors import DataError, RunError, UsageError
+from fitwell.errors import DataError, RunError
 from fitwell.evaluation.comparison.compare import compare_runs
 from fitwell.evaluation.comparison.judged_runs import letter
 from fitwell.recipe.schema import Images, Recipe, Target
-from judged_runs import DECAY, PLAIN, make_images, make_run, read_test
+from judged_runs import DECAY, PLAIN, SETS, make_images, make_run, make_set_run, read_test
 
 
 def test_runs_of_other_classes_are_refused(tmp_path):
@@ -38,8 +38,7 @@ def test_recipes_are_lettered():
     assert [letter(index) for index in (0, 1, 25, 26)] == ["A", "B", "Z", "#27"]
 
 
-def test_runs_of_several_classes_an_image_are_refused(tmp_path):
-    several = Recipe(target={"kind": "multi_label"})
-    runs = [make_run(tmp_path / "a", PLAIN), make_run(tmp_path / "b", several)]
-    with pytest.raises(UsageError, match="b was trained on images that show several classes"):
+def test_one_class_an_image_is_not_compared_with_any_number_of_them(tmp_path):
+    runs = [make_run(tmp_path / "a", PLAIN), make_set_run(tmp_path / "b", SETS, gain=1.0)]
+    with pytest.raises(DataError, match=r"a has target\.kind single, and .*b multi_label"):
         compare_runs(runs)

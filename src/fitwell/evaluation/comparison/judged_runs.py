@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fitwell.data.split import read_split
-from fitwell.errors import DataError, RunError, UsageError
-from fitwell.evaluation.metrics import all_metrics
+from fitwell.errors import DataError, RunError
+from fitwell.evaluation.comparison.answers import Answers, ClassSets, SingleClasses
+from fitwell.evaluation.evaluate_label_sets import SEVERAL
 from fitwell.files import to_json
 from fitwell.recipe.difference import settings_asked
 from fitwell.recipe.read import recipe_of
@@ -28,8 +28,7 @@ class JudgedRun:
 
     Attributes:
         record: its run.json. images: N rows of the test split by id, with path, label, sha256 and perhaps group.
-        classes: C names, in the same order for all runs that are compared. probs: (N, C). labels: (N,).
-        ordered: whether the classes go from less to more, in at least one of the runs.
+        classes: C names, in the same order for all runs that are compared. answers: for the N images.
         num_train: images that it learnt from.
     """
 
@@ -38,9 +37,7 @@ class JudgedRun:
     recipe: Recipe
     images: pd.DataFrame
     classes: tuple[str, ...]
-    probs: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    ordered: bool
+    answers: Answers
     num_train: int
 
     @property
@@ -53,26 +50,21 @@ class JudgedRun:
         """Return the runs that an ensemble is made of; None for a run that trained."""
         return [member["id"] for member in self.record.get("members", ())] or None
 
-    def metrics(self) -> dict[str, float | None]:
-        """Return every metric on the test images."""
-        return all_metrics(self.probs, self.labels, ordered=self.ordered)
-
 
 def read_runs(runs: Sequence[RunFolder]) -> list[JudgedRun]:
     """Return what the runs said about their test images.
 
     Raises:
-        UsageError: where images show several classes.
-        DataError: when the runs do not know the same classes.
+        DataError: when the runs do not know the same classes, or some give an image one class and some any number.
         RunError: when a run was not judged on its test images.
     """
     recipes = [recipe_of(run) for run in runs]
     for run, recipe in zip(runs, recipes, strict=True):
-        if recipe.target.is_multi_label:
-            raise UsageError(
-                found=f"{run.path} was trained on images that show several classes (target.kind multi_label).",
-                expected="runs that give each image one class.",
-                fix="set the metrics and intervals of the two reports side by side.",
+        if recipe.target.is_multi_label != recipes[0].target.is_multi_label:
+            raise DataError(
+                found=f"{runs[0].path} has target.kind {recipes[0].target.kind}, and {run.path} {recipe.target.kind}.",
+                expected="runs that give each image one class, or runs that give it any number.",
+                fix="compare runs of one task.",
             )
     names = [run.read()["data"]["classes"] for run in runs]
     for run, known in zip(runs, names, strict=True):
@@ -106,18 +98,15 @@ def _read(run: RunFolder, recipe: Recipe, classes: tuple[str, ...], ordered: boo
             expected="a prediction for each test image.",
             fix=f"fitwell evaluate {run.path}",
         )
-    code = {name: index for index, name in enumerate(classes)}
-    return JudgedRun(
-        run,
-        run.read(),
-        recipe,
-        images,
-        classes,
-        probs=said[[f"p_{name}" for name in classes]].to_numpy(),
-        labels=np.array([code[label] for label in images["label"]], dtype=np.int64),
-        ordered=ordered,
-        num_train=int((split["split"] == "train").sum()),
-    )
+    probs, labels = said[[f"p_{name}" for name in classes]].to_numpy(), images["label"].tolist()
+    answers: Answers
+    if recipe.target.is_multi_label:
+        targets, named = (SEVERAL.targets(each, classes) for each in (labels, said["predicted"].tolist()))
+        answers = ClassSets(probs, targets, named)
+    else:
+        code = {name: index for index, name in enumerate(classes)}
+        answers = SingleClasses(probs, np.array([code[label] for label in labels], dtype=np.int64), ordered)
+    return JudgedRun(run, run.read(), recipe, images, classes, answers, int((split["split"] == "train").sum()))
 
 
 def by_recipe(judged: Sequence[JudgedRun]) -> list[list[JudgedRun]]:

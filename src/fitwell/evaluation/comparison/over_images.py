@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from fitwell.errors import DataError
+from fitwell.evaluation.comparison.answers import Answers
 from fitwell.evaluation.comparison.judged_runs import JudgedRun, letter
 from fitwell.evaluation.evaluate import CONFIDENCE
-from fitwell.evaluation.intervals import Resamples, Units, find_units, interval_of, resample
-from fitwell.evaluation.metrics import bounds_of, is_of_classes
+from fitwell.evaluation.intervals import Floats, Units, find_units, interval_of
+from fitwell.evaluation.metrics import is_of_classes
 from fitwell.evaluation.paired_tests import bootstrap_p, delong, mcnemar
 from fitwell.recipe.difference import recipe_difference
-
-FEWEST_FOR_DELONG = 2  # images of each class: a variance needs two
 
 
 def compare_on_images(judged: Sequence[JudgedRun]) -> dict[str, Any]:
@@ -29,14 +28,14 @@ def compare_on_images(judged: Sequence[JudgedRun]) -> dict[str, Any]:
         _require_same_images(first, other)
     grouped = (each.images["group"] for each in judged if "group" in each.images)
     groups = next((column.to_numpy() for column in grouped if column.duplicated().any()), None)
-    units = find_units(first.labels, groups)
-    drawn = [_resample(each, units) for each in judged]
+    units = find_units(first.answers.strata, groups)
+    drawn = [each.answers.resampled(units) for each in judged]
     comparisons = [
         {
             "first": letter(0),
             "other": letter(index),
-            "metrics": _bootstrapped(first, other, drawn[0], drawn[index], units),
-            **(_tests_of_images(first, other) if groups is None else {"mcnemar": None, "delong": None}),
+            "metrics": _bootstrapped(first.answers, other.answers, drawn[0], drawn[index], units),
+            **(_tests_of_images(first.answers, other.answers) if groups is None else {"mcnemar": None, "delong": None}),
             "flips": _flips(first, other),
         }
         for index, other in enumerate(judged[1:], start=1)
@@ -51,26 +50,21 @@ def compare_on_images(judged: Sequence[JudgedRun]) -> dict[str, Any]:
     return {"case": "images", "sentence": sentence, "num_images": count, "comparisons": comparisons}
 
 
-def _resample(judged: JudgedRun, units: Units) -> Resamples:
-    """Return the metrics in resamples that are the same for every run on the same images."""
-    return resample(judged.probs, judged.labels, units, names=judged.metrics().keys() - {"log_loss"})
-
-
 def _bootstrapped(
-    first: JudgedRun, other: JudgedRun, drawn: Resamples, other_drawn: Resamples, units: Units
+    first: Answers, other: Answers, drawn: dict[str, Floats], other_drawn: dict[str, Floats], units: Units
 ) -> dict[str, Any]:
     values, other_values = first.metrics(), other.metrics()
     entries = {}
-    for name in drawn.metrics:
+    for name in drawn:
         before, after = values[name], other_values[name]
         difference = None if before is None or after is None else after - before
-        differences = other_drawn.metrics[name] - drawn.metrics[name]
-        least, most = bounds_of(name, first.probs.shape[1])
+        differences = other_drawn[name] - drawn[name]
+        least, most = first.bounds(name)
         interval = interval_of(
             differences,
             difference,
             units,
-            labels=first.labels,
+            labels=first.strata,
             confidence=CONFIDENCE,
             bounds=(least - most, most - least),
             of_classes=is_of_classes(name),
@@ -86,27 +80,24 @@ def _bootstrapped(
     return entries
 
 
-def _tests_of_images(first: JudgedRun, other: JudgedRun) -> dict[str, Any]:
-    right, other_right = (each.probs.argmax(axis=1) == each.labels for each in (first, other))
-    positive = first.labels == 1
-    two_classes = first.probs.shape[1] == 2 and min(positive.sum(), (~positive).sum()) >= FEWEST_FOR_DELONG
-    scores = np.stack([first.probs[:, 1], other.probs[:, 1]])
+def _tests_of_images(first: Answers, other: Answers) -> dict[str, Any]:
+    ranking, other_ranking = first.ranking, other.ranking
     return {
-        "mcnemar": mcnemar(right, other_right),
-        "delong": delong(scores, positive) if two_classes else None,
+        "mcnemar": {"metric": first.metric_of_right, **mcnemar(first.right, other.right)},
+        "delong": ranking and other_ranking and delong(np.stack([ranking[0], other_ranking[0]]), ranking[1]),
     }
 
 
 def _flips(first: JudgedRun, other: JudgedRun) -> dict[str, list[dict[str, str]]]:
     """Return the images that only the other has right, and those that only the first has right."""
-    classes = first.classes
-    rows: dict[str, list[dict[str, str]]] = {"fixes": [], "breaks": []}
-    answers = zip(first.probs.argmax(axis=1), other.probs.argmax(axis=1), first.labels, strict=True)
-    for path, (before, after, label) in zip(first.images["path"], answers, strict=True):
-        if (before == label) != (after == label):
-            row = {"path": path, "label": classes[label], "first": classes[before], "other": classes[after]}
-            rows["fixes" if after == label else "breaks"].append(row)
-    return rows
+    before, after = (each.answers.names(first.classes) for each in (first, other))
+    changed = other.answers.right.astype(int) - first.answers.right
+    rows = zip(first.images["path"], first.images["label"], before, after, strict=True)
+    named = [dict(zip(("path", "label", "first", "other"), row, strict=True)) for row in rows]
+    return {
+        kind: [row for row, change in zip(named, changed, strict=True) if change == sign]
+        for kind, sign in (("fixes", 1), ("breaks", -1))
+    }
 
 
 def _require_same_images(first: JudgedRun, other: JudgedRun) -> None:

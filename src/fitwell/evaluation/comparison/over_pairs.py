@@ -42,7 +42,7 @@ def compare_over_pairs(recipes: Sequence[Sequence[JudgedRun]]) -> dict[str, Any]
 
 
 def _paired(first: Sequence[JudgedRun], other: Sequence[JudgedRun], ratio: float) -> dict[str, Any]:
-    values = [(one.metrics(), another.metrics()) for one, another in zip(first, other, strict=True)]
+    values = [(one.answers.metrics(), another.answers.metrics()) for one, another in zip(first, other, strict=True)]
     method = "paired t" if ratio == 0 else "corrected resampled t"
     entries = {}
     for name in values[0][0]:
