@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -134,6 +135,14 @@ def measure(table: Path, cap_bytes: int) -> dict[str, float]:
     return row
 
 
+def medians(rows: list[dict[str, float]], sizes: list[int], name: str) -> dict[int, float]:
+    return {size: statistics.median(row[name] for row in rows if row["images"] == size) for size in sizes}
+
+
+def largest_over_smallest(figures: dict[Any, float]) -> float:
+    return round(max(figures.values()) / min(figures.values()), 3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
@@ -155,25 +164,19 @@ def main() -> None:
         capped = measure(write_table(Path(folder), size), size * 32 * 32 * 3 // 3)
     from result import write_result  # loads torch, whose memory a child would inherit in its peak
 
-    totals = [
-        statistics.median(row["total_microseconds_per_image"] for row in rows if row["images"] == size)
-        for size in asked.sizes
-    ]
-    pairs = itertools.pairwise(rows)
-    memory = {  # what another image takes, from one size to the next
-        f"{small['images']} to {large['images']}": round(
-            (large["memory_bytes"] - small["memory_bytes"]) / (large["images"] - small["images"]), 1
-        )
-        for small, large in pairs
-        if small["images"] < large["images"]
+    totals = medians(rows, asked.sizes, "total_microseconds_per_image")
+    held = medians(rows, asked.sizes, "memory_bytes")
+    further = {  # what another image takes, from one size to the next
+        f"{small} to {large}": round((held[large] - held[small]) / (large - small), 1)
+        for small, large in itertools.pairwise(asked.sizes)
     }
-    per_image = {
+    content = {
+        "side": SIDE,
         "rounds": asked.rounds,
-        "median_microseconds": {str(size): total for size, total in zip(asked.sizes, totals, strict=True)},
-        "slowest_over_fastest": round(max(totals) / min(totals), 3),
         "floor": 1.15,
+        "time_per_image": {"median_microseconds": totals, "slowest_over_fastest": largest_over_smallest(totals)},
+        "memory_per_further_image": {"bytes_of_medians": further, "most_over_least": largest_over_smallest(further)},
     }
-    content = {"side": SIDE, "time_per_image": per_image, "memory_bytes_per_further_image": memory}
     write_result("growth", {**content, "sizes": rows, "capped": capped})
 
 

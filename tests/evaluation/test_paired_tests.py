@@ -135,6 +135,14 @@ def test_the_correction_for_shared_training_images_is_that_of_nadeau_and_bengio(
     assert found["p"] == pytest.approx(2 * scipy.stats.t.sf(found["t"], 4))
 
 
+def test_differences_as_alike_as_the_correction_takes_them_for_are_called_different_in_5_of_100():
+    rng, ratio = np.random.default_rng(0), 1 / 4
+    alike = ratio / (1 + ratio)  # the correlation of which Nadeau & Bengio's eq. 8 comes
+    drawn = alike**0.5 * rng.normal(size=(10_000, 1)) + (1 - alike) ** 0.5 * rng.normal(size=(10_000, 5))
+    claims = [resampled_t(each, test_train_ratio=ratio, confidence=0.95)["p"] < 0.05 for each in drawn]
+    assert 0.045 < np.mean(claims) < 0.055
+
+
 def test_differences_that_are_all_equal_have_no_p():
     found = resampled_t([0.25, 0.25, 0.25], confidence=0.95)
     assert (found["difference"], found["interval"], found["t"], found["p"]) == (0.25, None, None, None)

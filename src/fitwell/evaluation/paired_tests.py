@@ -104,8 +104,8 @@ def resampled_t(differences: Sequence[float], *, test_train_ratio: float = 0.0, 
 
     Args:
         differences: (J,), at least 2: one of each division or seed.
-        test_train_ratio: test images over training images of the J divisions, each of which trained two new
-            models; 0 where the J differences are independent, as over seeds.
+        test_train_ratio: test images over the images that training saw, val among them, in the J divisions, each of
+            which trained two new models; 0 where the J differences are independent, as over seeds.
 
     Returns:
         n, difference (the mean), standard_error, degrees_of_freedom, interval, t and p; the last three are None where

@@ -60,4 +60,4 @@ def test_folds_of_images_with_any_number_of_classes_are_a_corrected_t_test(tmp_p
     differences = np.subtract(values[4:], values[:4])
     entry = found["comparisons"][0]["metrics"]["micro_f1"]
     assert found["case"] == "folds"
-    assert entry["t"] == pytest.approx(differences.mean() / np.sqrt((1 / 4 + 50 / 100) * differences.var(ddof=1)))
+    assert entry["t"] == pytest.approx(differences.mean() / np.sqrt((1 / 4 + 50 / 150) * differences.var(ddof=1)))

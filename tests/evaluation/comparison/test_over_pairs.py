@@ -41,7 +41,7 @@ def test_folds_are_a_corrected_resampled_t_test(tmp_path):
     values = [accuracy_score(read_test(run)[1], read_test(run)[0].argmax(axis=1)) for run in runs]
     differences = np.subtract(values[4:], values[:4])
     entry = found["comparisons"][0]["metrics"]["accuracy"]
-    assert entry["t"] == pytest.approx(differences.mean() / np.sqrt((1 / 4 + 50 / 100) * differences.var(ddof=1)))
+    assert entry["t"] == pytest.approx(differences.mean() / np.sqrt((1 / 4 + 50 / 150) * differences.var(ddof=1)))
 
 
 def test_the_same_random_divisions_are_corrected_like_folds(tmp_path):
@@ -53,7 +53,7 @@ def test_the_same_random_divisions_are_corrected_like_folds(tmp_path):
     found = compare_runs(runs)
     assert (found["case"], found["n"]) == ("divisions", 3)
     assert found["sentence"].startswith("3 divisions: corrected resampled t test")
-    assert found["sentence"].endswith("1.00 test images for each training image.")
+    assert found["sentence"].endswith("0.67 test images for each of train and val.")
 
 
 def test_a_mixture_of_folds_and_seeds_is_refused(tmp_path):

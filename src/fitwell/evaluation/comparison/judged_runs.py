@@ -29,7 +29,7 @@ class JudgedRun:
     Attributes:
         record: its run.json. images: N rows of the test split by id, with path, label, sha256 and perhaps group.
         classes: C names, in the same order for all runs that are compared. answers: for the N images.
-        num_train: images that it learnt from.
+        num_seen: images of train and val, which training saw.
     """
 
     run: RunFolder
@@ -38,7 +38,7 @@ class JudgedRun:
     images: pd.DataFrame
     classes: tuple[str, ...]
     answers: Answers
-    num_train: int
+    num_seen: int
 
     @property
     def division(self) -> str:
@@ -106,7 +106,7 @@ def _read(run: RunFolder, recipe: Recipe, classes: tuple[str, ...], ordered: boo
     else:
         code = {name: index for index, name in enumerate(classes)}
         answers = SingleClasses(probs, np.array([code[label] for label in labels], dtype=np.int64), ordered)
-    return JudgedRun(run, run.read(), recipe, images, classes, answers, int((split["split"] == "train").sum()))
+    return JudgedRun(run, run.read(), recipe, images, classes, answers, int((split["split"] != "test").sum()))
 
 
 def by_recipe(judged: Sequence[JudgedRun]) -> list[list[JudgedRun]]:

@@ -28,7 +28,7 @@ def compare_over_pairs(recipes: Sequence[Sequence[JudgedRun]]) -> dict[str, Any]
     if not (one_data_set and once and len(keys) > 1 and all(table.keys() == set(keys) for table in tables)):
         raise _mixture(recipes)
     first = [tables[0][key] for key in keys]
-    ratio = 0.0 if over_seeds else float(np.mean([len(each.images) / each.num_train for each in first]))
+    ratio = 0.0 if over_seeds else float(np.mean([len(each.images) / each.num_seen for each in first]))
     comparisons = [
         {
             "first": letter(0),
@@ -69,7 +69,7 @@ def _say_pairs(case: str, first: Sequence[JudgedRun], ratio: float) -> str:
         names = f"Folds {', '.join(str(each.recipe.split.fold) for each in first)} of {folds}"
     return (
         f"{names}: corrected resampled t test (Nadeau & Bengio 2003), because their models share training images; "
-        f"{ratio:.2f} test images for each training image."
+        f"{ratio:.2f} test images for each of train and val."
     )
 
 
