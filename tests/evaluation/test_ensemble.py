@@ -208,9 +208,23 @@ def test_of_several_classes_an_image_the_sigmoids_are_averaged_and_single_labels
     expected = np.mean([sigmoid(load_trained(run).logits(tmp_path / "own", paths)) for run in (first, second)], axis=0)
     found = made.predict_proba([tmp_path / "own" / path for path in paths])
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert "It was not compared with its best member" in made.run.read()["best_member"]["sentence"]
+    found = made.run.read()["best_member"]
+    assert found["sentence"].startswith(
+        f"Not distinguishable from its best member by val, {found['best']}: test average "
+    )
+    assert found["comparison"]["metrics"].keys() >= {"average_precision", "exact_match"}
     with pytest.raises(UsageError, match=r"`target` is .*single.* and .*multi_label"):
         create_ensemble([copies[0], first], tmp_path / "runs", "mixed")
+
+
+def test_a_best_member_without_test_predictions_is_told_with_what_to_do(copies, tmp_path):
+    for run in copies:
+        (run.evaluation("test") / "predictions.parquet").unlink()
+    made = fitwell.ensemble([run.path for run in copies], runs_dir=tmp_path / "runs")
+    found = made.run.read()["best_member"]
+    assert found["comparison"] is None
+    assert found["sentence"].startswith(f"It was not compared with its best member, {found['best']}: ")
+    assert "predictions.parquet is missing" in found["sentence"]
 
 
 def test_the_model_card_names_the_members_and_claims_no_training(both):
