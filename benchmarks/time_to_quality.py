@@ -6,7 +6,8 @@ scores come from whole runs, its seconds from a run on a part of the images: as 
     python benchmarks/time_to_quality.py SPLITS PEERS [NAME ...]
 
 SPLITS/NAME-SEED.csv are those of peers/write_splits.py, PEERS/NAME-SEED.json the results of peers/fastai_fine_tune.py
-on them, and PEERS/NAME-time.json that of one run with --share on an otherwise quiet machine.
+on them, and PEERS/NAME-time.json that of one run with --share on an otherwise quiet machine. Sets that are not named
+keep what an earlier call measured of them.
 """
 
 import json
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from result import mean_interval, progress, write_result
+from result import RESULTS, mean_interval, progress, write_result
 
 from fitwell.files import read_json_lines
 
@@ -106,9 +107,16 @@ def compare(name, seed, splits, peers):
     }
 
 
+def kept_sets(names):
+    """Return what earlier calls measured of the sets that are not in `names`."""
+    path = RESULTS / "time_to_quality.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))["sets"] if path.exists() else {}
+    return {name: entry for name, entry in kept.items() if name not in names}
+
+
 def main() -> None:
     splits, peers, names = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] or list(METRICS)
-    sets = {}
+    sets = kept_sets(names)
     for name in names:
         seeds = sorted(path.stem.rpartition("-")[2] for path in splits.glob(f"{name}-*.csv"))
         rows = []
