@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ from PIL import Image
 
 from fitwell.data.check.measure import scan_images
 from fitwell.data.finding import Case, refuse_errors
-from fitwell.data.index import index_dataset, rename_classes
+from fitwell.data.index import index_dataset, rename_classes, suggest_renames
 from fitwell.data.labels import Labelling
 from fitwell.errors import DataError, UsageError
 
@@ -192,6 +193,22 @@ def test_renamed_classes_may_join_and_keep_their_images(tmp_path):
     assert renamed.classes == ("blue", "warm")
     assert renamed.images["label"].value_counts().to_dict() == {"warm": 4, "blue": 2}
     assert renamed.images["path"].tolist() == dataset.images["path"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("unknown", "proposed"),
+    [
+        ("food", "food-drink"),  # the one class with this word
+        ("drink & food", "food-drink"),
+        ("Animal", "animal (wild)"),
+        ("objets", "objects"),  # spelled most like it
+        ("wild", "CLASS"),  # in two of them, and spelled like none
+        ("sky", "CLASS"),
+    ],
+)
+def test_a_class_of_another_name_is_given_to_the_nearest(unknown, proposed):
+    known = ("food-drink", "animal (wild)", "objects", "wild berries and mushrooms")
+    assert suggest_renames([unknown], known) == f"--rename {shlex.quote(f'{unknown}={proposed}')}"
 
 
 def test_in_several_classes_an_image_each_is_renamed(tmp_path):

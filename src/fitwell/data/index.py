@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -116,10 +117,23 @@ def rename_classes(dataset: Dataset, renames: Mapping[str, str]) -> Dataset:
 
 def suggest_renames(unknown: Sequence[str], known: Sequence[str]) -> str:
     """Return the options that would rename the classes, each to the nearest known name, or to be filled in."""
-    folded = {name.casefold(): name for name in known}
-    nearest = {name: difflib.get_close_matches(name.casefold(), folded, n=1) for name in unknown}
-    pairs = (f"{name}={folded[found[0]] if found else 'CLASS'}" for name, found in nearest.items())
+    pairs = (f"{name}={_nearest(name, known) or 'CLASS'}" for name in unknown)
     return " ".join(f"--rename {shlex.quote(pair)}" for pair in pairs)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the one known name that has all words of `name`, as food-drink has food, or is spelled most like it."""
+    words = _words(name)
+    alike = [each for each in known if words and words <= _words(each)]
+    if len(alike) == 1:
+        return alike[0]
+    folded = {each.casefold(): each for each in known}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return folded[found[0]] if found else None
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", name.casefold()))
 
 
 def _require_known(labels: Sequence[str], labelling: Labelling, source: Path) -> None:
