@@ -27,6 +27,10 @@ from PIL import Image
 
 SIDE = 64
 CAP_BYTES = 2**34
+WHOLE = {  # what all images together took
+    "microseconds": lambda row: row["total_microseconds_per_image"] * row["images"],
+    "bytes": lambda row: row["memory_bytes"],
+}
 
 
 def write_table(folder: Path, num_images: int) -> Path:
@@ -135,12 +139,23 @@ def measure(table: Path, cap_bytes: int) -> dict[str, float]:
     return row
 
 
-def medians(rows: list[dict[str, float]], sizes: list[int], name: str) -> dict[int, float]:
-    return {size: statistics.median(row[name] for row in rows if row["images"] == size) for size in sizes}
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the medians of each size, by the image and by the further image, and how much an image costs among more.
 
-
-def largest_over_smallest(figures: dict[Any, float]) -> float:
-    return round(max(figures.values()) / min(figures.values()), 3)
+    Among few images the fixed costs of a start weigh: an image may cost less among more, but hardly more.
+    """
+    sizes = sorted({row["images"] for row in rows})
+    found: dict[str, Any] = {"allowed": 1.15}
+    for name, whole_of in WHOLE.items():
+        whole = {size: statistics.median(whole_of(row) for row in rows if row["images"] == size) for size in sizes}
+        each = {size: round(whole[size] / size, 1) for size in sizes}
+        further = {
+            f"{small} to {large}": round((whole[large] - whole[small]) / (large - small), 1)
+            for small, large in itertools.pairwise(sizes)
+        }
+        among_more = max(each[large] / each[small] for small, large in itertools.combinations(sizes, 2))
+        found[name] = {"per_image": each, "per_further_image": further, "most_among_more": round(among_more, 3)}
+    return found
 
 
 def main() -> None:
@@ -164,20 +179,7 @@ def main() -> None:
         capped = measure(write_table(Path(folder), size), size * 32 * 32 * 3 // 3)
     from result import write_result  # loads torch, whose memory a child would inherit in its peak
 
-    totals = medians(rows, asked.sizes, "total_microseconds_per_image")
-    held = medians(rows, asked.sizes, "memory_bytes")
-    further = {  # what another image takes, from one size to the next
-        f"{small} to {large}": round((held[large] - held[small]) / (large - small), 1)
-        for small, large in itertools.pairwise(asked.sizes)
-    }
-    content = {
-        "side": SIDE,
-        "rounds": asked.rounds,
-        "floor": 1.15,
-        "time_per_image": {"median_microseconds": totals, "slowest_over_fastest": largest_over_smallest(totals)},
-        "memory_per_further_image": {"bytes_of_medians": further, "most_over_least": largest_over_smallest(further)},
-    }
-    write_result("growth", {**content, "sizes": rows, "capped": capped})
+    write_result("growth", {"side": SIDE, "rounds": asked.rounds, **summarise(rows), "sizes": rows, "capped": capped})
 
 
 if __name__ == "__main__":

@@ -220,17 +220,22 @@ def growth_section():
         dividing = statistics.median(row["microseconds_per_image"]["index_and_split"] for row in rows)
         memory = statistics.median(row["memory_bytes"] for row in rows)
         lines.append(f"| {size:,} | {len(rows)} | {total:.0f} | {dividing:.0f} | {memory / 1e6:.0f} MB |")
-    time, memory = result["time_per_image"], result["memory_per_further_image"]
-    further = ", ".join(f"{figure:,.0f} bytes from {sizes}" for sizes, figure in memory["bytes_of_medians"].items())
     capped = "stayed below it" if result["capped"]["below_cap"] else "went beyond it"
     return [
         *lines,
         "",
-        f"The slowest size takes {time['slowest_over_fastest']:.3f} times as long an image as the fastest. A further",
-        f"image takes {further}: {memory['most_over_least']:.3f} times as much at most. 1.15 is allowed.",
-        f"With a cap of a third of what it needs the cache {capped} at every look.",
+        *(growth_line(name, result[name]) for name in ("microseconds", "bytes")),
+        f"At most {result['allowed']} times is allowed. With a cap of a third of what it needs the cache {capped} at every",
+        "look.",
         "",
     ]
+
+
+def growth_line(name, found):
+    further = " and ".join(f"{figure:,.0f} (from {sizes})" for sizes, figure in found["per_further_image"].items())
+    return (
+        f"A further image takes {further} {name}; among more, an image takes {found['most_among_more']} times as many."
+    )
 
 
 def protocol_section():
