@@ -225,8 +225,8 @@ def growth_section():
         *lines,
         "",
         *(growth_line(name, result[name]) for name in ("microseconds", "bytes")),
-        f"At most {result['allowed']} times is allowed. With a cap of a third of what it needs the cache {capped} at every",
-        "look.",
+        f"At most {result['allowed']} times is allowed.",
+        f"With a cap of a third of what it needs the cache {capped} at every look.",
         "",
     ]
 
