@@ -232,7 +232,7 @@ class Divisions:
         for kind, divisions in self.divisions.items():
             differences = [after(*parts) - before(*parts) for parts in divisions]
             train, val, test = divisions[0]
-            for name, ratio in (("corrected t", len(test) / len([*train, *val])), ("not used: plain t", 0.0)):
+            for name, ratio in (("corrected t", len(test) / (len(train) + len(val))), ("not used: plain t", 0.0)):
                 p = resampled_t(differences, test_train_ratio=ratio, confidence=1 - LEVEL)["p"]
                 found[f"{name} over {kind}, {self.name}"] = p is not None and p < LEVEL
         return found

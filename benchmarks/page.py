@@ -224,17 +224,19 @@ def growth_section():
     return [
         *lines,
         "",
-        *(growth_line(name, result[name]) for name in ("microseconds", "bytes")),
-        f"At most {result['allowed']} times is allowed.",
+        *(growth_line(name, result[name], result["floor"]) for name in ("microseconds", "bytes")),
         f"With a cap of a third of what it needs the cache {capped} at every look.",
         "",
     ]
 
 
-def growth_line(name, found):
-    further = " and ".join(f"{figure:,.0f} (from {sizes})" for sizes, figure in found["per_further_image"].items())
+def growth_line(name, found, floor):
+    further = found["per_further_image"]
+    told = " and ".join(f"{figure:,.0f} (from {sizes})" for sizes, figure in further["medians"].items())
+    missed = [each["most_over_least"] for each in found.values() if each["most_over_least"] > floor]
     return (
-        f"A further image takes {further} {name}; among more, an image takes {found['most_among_more']} times as many."
+        f"A further image takes {told} {name}. Most over least: {found['per_image']['most_over_least']} by the image, "
+        f"{further['most_over_least']} by the further image; {floor} is asked for{', and missed' if missed else ''}."
     )
 
 
