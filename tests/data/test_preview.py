@@ -1,6 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
 
 from fitwell.data.preview import CropPlan, enlargements, kept_areas, kept_box, model_view
 from fitwell.data.transforms import Preprocessing
@@ -29,6 +32,16 @@ def test_people_see_the_pixels_that_the_network_gets(size, fit, interpolation):
     got = evaluation_tensor(noise(*size), plain).numpy().transpose(1, 2, 0) + np.array([0.0, 0.5, 1.0])
     assert shown.size == (32, 32)
     assert np.array_equal(np.rint(got * 255), np.asarray(shown))
+
+
+@pytest.mark.parametrize("size", [(50, 40), (40, 53), (33, 200), (20, 20), (33, 32), (500, 375), (375, 500)])
+@pytest.mark.parametrize("fraction", [1.0, 0.875])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_a_crop_has_the_pixels_of_torchvisions_resize_and_centre_crop(size, fraction, interpolation):
+    picture, mode = noise(*size), InterpolationMode[interpolation.upper()]
+    resized = v2.functional.resize(picture, [math.floor(32 / fraction)], mode)
+    expected = v2.functional.center_crop(resized, [32, 32])
+    assert np.array_equal(model_view(picture, CropPlan(32, "crop", fraction, interpolation)), expected)
 
 
 @pytest.mark.parametrize("size", [(320, 160), (160, 240), (200, 200)])
