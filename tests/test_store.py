@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -181,6 +182,25 @@ def test_keys_are_sixteen_bytes_that_differ_with_every_part():
     assert len(keys) == len(parts)
     assert {len(each) for each in keys} == {16}
     assert record_key("a", 1) == record_key("a", np.int64(1))
+
+
+def test_keys_that_begin_or_end_alike_are_told_apart(tmp_path):
+    shelf, alike = shelf_in(tmp_path), [bytes([number]) + bytes(14) + b"x" for number in range(200)]
+    alike += [bytes(15) + bytes([number]) for number in range(200) if number != ord("x")]
+    assert shelf.append(alike[:300], [array(number) for number in range(300)])
+    assert [shelf.get(each)[0, 0] for each in alike[:300]] == [array(number)[0, 0] for number in range(300)]
+    assert [shelf.get(each) for each in alike[300:]] == [None] * 99
+
+
+def test_a_key_costs_less_than_a_hundred_bytes_of_memory(tmp_path):
+    keys = [key(number) for number in range(20_000)]
+    assert shelf_in(tmp_path).append(keys, np.zeros((20_000, 1), np.float32))
+    tracemalloc.start()
+    shelf = shelf_in(tmp_path)
+    assert shelf.rows(keys[:1]) == [0]
+    num_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 20_000 * ENTRY.size < num_bytes < 20_000 * 100
 
 
 def test_the_cache_lies_where_the_system_says(monkeypatch, tmp_path):

@@ -26,6 +26,7 @@ import os
 import struct
 import weakref
 import zlib
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ KEY_BYTES, CHECKSUM_BYTES = 16, 4
 MOST_DIMENSIONS = 4
 MOST_BYTES = 2**31 - 4096  # of one array: what Linux reads at once
 CLOSED = -1
+UNSEEN, SOUND, DAMAGED = range(3)  # what is known of a row's checksum
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +123,8 @@ class Shelf:
         self._folder = store.root / hashlib.blake2b(description.encode(), digest_size=16).hexdigest()
         self._index_file = self._data_file = CLOSED  # descriptors
         self._entries = bytearray()
-        self._rows: dict[bytes, int] = {}
-        self._checked = bytearray()  # by row: 1 when its checksum was found right
+        self._state = bytearray()  # by row
+        self._slots = array("i", [-1])  # rows where their keys lead; a dict of bytes takes ten times the memory
 
     def __reduce__(self) -> tuple[Callable[[Store, str], Shelf], tuple[Store, str]]:
         return Shelf, (self._store, self._description)
@@ -132,7 +134,7 @@ class Shelf:
 
         The checksum is computed when a row is first asked for. What is damaged is forgotten and can be appended anew.
         """
-        if not all(key in self._rows for key in keys):
+        if any(self._row(key) < 0 for key in keys):
             with contextlib.suppress(OSError), self._store._locked():  # no store, or none that can be read
                 self._follow()
         return np.array([self._sound_row(key) for key in keys], dtype=np.int64)
@@ -178,7 +180,7 @@ class Shelf:
             (self._store.root / LOCK).touch()
             with self._store._locked():
                 self._follow()
-                new = {key: array for key, array in batch.items() if key not in self._rows}
+                new = {key: array for key, array in batch.items() if self._row(key) < 0}
                 if new:
                     self._write(new)
                     self._follow()
@@ -194,10 +196,31 @@ class Shelf:
         start = len(self._entries)
         grown = os.pread(self._index_file, max(0, os.fstat(self._index_file).st_size - start), start)
         whole = len(grown) - len(grown) % ENTRY.size  # a killed writer may have left part of an entry
-        for position in range(0, whole, ENTRY.size):
-            self._rows[grown[position : position + KEY_BYTES]] = (start + position) // ENTRY.size
         self._entries += grown[:whole]
-        self._checked += bytes(whole // ENTRY.size)
+        self._state += bytes([UNSEEN]) * (whole // ENTRY.size)
+        self._place(start // ENTRY.size)
+
+    def _place(self, first: int) -> None:
+        """Put the rows from `first` on into slots, of which at least half stay empty; the later row of a key counts."""
+        while len(self._slots) < 2 * len(self._state):
+            self._slots, first = array("i", [-1]) * (2 * len(self._slots)), 0
+        for row in range(first, len(self._state)):
+            self._slots[self._slot(self._key(row))] = row
+
+    def _slot(self, key: bytes | bytearray) -> int:
+        """Return the slot of a key's row, or the empty one where it would stand."""
+        last = len(self._slots) - 1
+        slot = int.from_bytes(key) & last  # keys are hashes already
+        while (row := self._slots[slot]) >= 0 and self._key(row) != key:
+            slot = (slot + 1) & last
+        return slot
+
+    def _key(self, row: int) -> bytearray:
+        return self._entries[row * ENTRY.size : row * ENTRY.size + KEY_BYTES]
+
+    def _row(self, key: bytes) -> int:
+        row = self._slots[self._slot(key)]
+        return -1 if row >= 0 and self._state[row] == DAMAGED else row
 
     def _open(self) -> bool:
         """Open the files for reading, which keeps them from being evicted; return whether there are any."""
@@ -212,13 +235,10 @@ class Shelf:
         return True
 
     def _sound_row(self, key: bytes) -> int:
-        row = self._rows.get(key, -1)
-        if row >= 0 and not self._checked[row]:
-            if not self._is_sound(row):
-                self._rows.pop(key, None)
-                return -1
-            self._checked[row] = 1
-        return row
+        row = self._row(key)
+        if row >= 0 and self._state[row] == UNSEEN:
+            self._state[row] = SOUND if self._is_sound(row) else DAMAGED
+        return row if row >= 0 and self._state[row] == SOUND else -1
 
     def _is_sound(self, row: int) -> bool:
         content = self._entries[row * ENTRY.size : (row + 1) * ENTRY.size]
