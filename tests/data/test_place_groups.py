@@ -28,6 +28,28 @@ def test_single_images_are_placed_to_the_nearest():
     assert filled.tolist() == [[70, 14], [15, 3], [15, 3]]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_move_and_no_exchange_of_two_groups_comes_nearer(seed):
+    counts = np.random.default_rng(seed).integers(0, 5, (40, 3))
+    placed = place_groups(counts, SHARES, np.random.default_rng(seed))
+    cost = whole_cost(placed, counts)
+    for one in range(40):
+        for part in range(3):
+            assert whole_cost(changed(placed, {one: part}), counts) >= cost - 1e-9
+        for other in range(one):
+            swapped = changed(placed, {one: placed[other], other: placed[one]})
+            assert whole_cost(swapped, counts) >= cost - 1e-9
+
+
+def whole_cost(placed, counts):
+    filled = np.stack([counts[placed == part].sum(axis=0) for part in range(3)])
+    return chi_square(filled.astype(float), SHARES[:, None] * counts.sum(axis=0)).sum()
+
+
+def changed(placed, parts):
+    return np.array([parts.get(group, part) for group, part in enumerate(placed)])
+
+
 def test_what_cannot_be_placed_is_refused():
     counts = np.array([[5, 5], [5, 0], [5, 0]], dtype=np.uint8)  # only one group holds the second class
     with pytest.raises(DataError, match="no way, in 10 attempts, to divide 3 groups"):

@@ -45,8 +45,8 @@ def fill_in_turn(counts: Table, shares: NDArray[np.float64], rng: np.random.Gene
 def chi_square(filled: Counts, targets: Counts) -> Counts:
     """Return (...,) how far (..., C) images of a part are from the targets: chi-square per class and of the sum."""
     size, wished = filled.sum(axis=-1), targets.sum(axis=-1)
-    uneven = ((filled - targets) ** 2 / targets).sum(axis=-1) + (size - wished) ** 2 / wished
-    cost: Counts = uneven + MISSING_CLASS * (filled < 0.5).sum(axis=-1)
+    uneven = (filled - targets) ** 2 / targets + MISSING_CLASS * (filled < 0.5)
+    cost: Counts = uneven.sum(axis=-1) + (size - wished) ** 2 / wished
     return cost
 
 
@@ -95,37 +95,47 @@ def _settle(placed: Codes, counts: Table, targets: Counts, rng: np.random.Genera
     """Move and exchange groups while that lowers the cost; `placed` (G,) is kept up to date. Return the cost."""
     filled = np.zeros_like(targets)
     np.add.at(filled, placed, counts)
+    costs = cost(filled, targets)
+    hopeful = np.ones(len(counts), dtype=bool)  # not tried with all others since the last improvement
     for _ in range(NUM_PASSES):
-        tried = rng.permutation(len(counts))[:NUM_TRIED_GROUPS]
-        num_improved = sum(_improve(group, counts, placed, (filled, targets), rng, cost) for group in tried)
-        if num_improved == 0:
+        has_improved = False
+        for group in rng.permutation(len(counts))[:NUM_TRIED_GROUPS]:
+            if not hopeful[group]:
+                continue
+            others = np.flatnonzero(hopeful & (placed != placed[group]))  # an exchange is tried from one side
+            if len(others) > NUM_PARTNERS:
+                others = others[rng.integers(len(others), size=NUM_PARTNERS)]
+            if _improve(group, others, counts, placed, (filled, targets, costs), cost):
+                costs, has_improved = cost(filled, targets), True
+                hopeful[:] = True
+            elif len(counts) <= NUM_PARTNERS:
+                hopeful[group] = False
+        if not has_improved:
             break
-    return float(cost(filled, targets).sum())
+    return float(costs.sum())
 
 
 def _improve(
-    group: int, counts: Table, placed: Codes, parts: tuple[Counts, Counts], rng: np.random.Generator, cost: Cost
+    group: int, others: Codes, counts: Table, placed: Codes, parts: tuple[Counts, Counts, Counts], cost: Cost
 ) -> bool:
-    """Move `group`, or exchange it with another, where that lowers the cost most; say whether it did.
+    """Move `group`, or exchange it with one of the `others`, where that lowers the cost most; say whether it did.
 
-    `placed` (G,) and the first of `parts`, what is in them (P, K), are kept up to date; the second is the targets.
+    `placed` (G,) and the first of `parts`, what is in them (P, K), are kept up to date; the others are the targets
+    (P, K) and what the parts cost before (P,).
     """
-    filled, targets = parts
+    filled, targets, costs = parts
     home = placed[group]
-    others = np.flatnonzero(placed != home)
-    if len(others) > NUM_PARTNERS:
-        others = others[rng.integers(len(others), size=NUM_PARTNERS)]
     elsewhere = np.flatnonzero(np.arange(len(targets)) != home)
     there = np.concatenate([elsewhere, placed[others]])  # (M,) part of each candidate; first the plain moves
-    back = np.concatenate([np.zeros((len(elsewhere), counts.shape[1])), counts[others]])  # (M, K) what comes home
-    both = np.stack([np.full(len(there), home), there])  # (2, M)
-    moved = np.stack([back - counts[group], counts[group] - back])  # (2, M, K)
-    change = (cost(filled[both] + moved, targets[both]) - cost(filled, targets)[both]).sum(axis=0)
+    gone = np.repeat(counts[group][None].astype(np.float64), len(there), axis=0)  # (M, K) from home to there
+    gone[len(elsewhere) :] -= counts[others]
+    change = cost(filled[home] - gone, targets[home]) - costs[home]
+    change += cost(filled[there] + gone, targets[there]) - costs[there]
     best = int(change.argmin())
     if not change[best] < -1e-9:
         return False
-    filled[home] += back[best] - counts[group]
-    filled[there[best]] += counts[group] - back[best]
+    filled[home] -= gone[best]
+    filled[there[best]] += gone[best]
     placed[group] = there[best]
     if best >= len(elsewhere):
         placed[others[best - len(elsewhere)]] = home
