@@ -53,7 +53,7 @@ def model_view(image: Image.Image, plan: CropPlan) -> Image.Image:
         return square
     image = _drop_far_ends(image)
     width, height, left, top = _place_crop(image.size, plan)
-    if image.width > image.height:  # Pillow scales these across, rounds, then down, which only what stays needs
+    if image.width > image.height:  # Pillow scales it across, rounds, then scales down only the columns that stay
         image = image.resize((width, image.height), resample).crop((left, 0, left + size, image.height))
         width, left = size, 0
     return image.resize((width, height), resample).crop((left, top, left + size, top + size))

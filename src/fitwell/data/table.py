@@ -37,7 +37,7 @@ YES_OR_NO = {"1": True, "0": False, "1.0": True, "0.0": False, "true": True, "fa
 SPREADSHEET_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Absolute, with a drive, an address, climbing, or with NUL, on any system.
 LEAVES_ROOT = re.compile(r"\0|^[/\\]|^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]*:/|(^|[/\\])\.\.($|[/\\])")
-ROWS_AT_ONCE = 1 << 16  # as lists of text, which take 8 times the memory of a column
+ROWS_AT_ONCE = 1 << 10  # as lists of text, which take 8 times the memory of a column
 
 
 def read_table(
