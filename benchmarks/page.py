@@ -296,7 +296,7 @@ def main() -> None:
         "",
         "`fitwell train` from an empty cache, paired over grouped folds with logistic regression on the same frozen",
         "features (its strength chosen on val). Seconds are those of the whole command, check and report included.",
-        "elpv ran beside other work.",
+        "Where the interval of the difference holds zero, nothing tells the two apart.",
         "",
         *quality_table(),
         "",
