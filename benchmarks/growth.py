@@ -6,9 +6,9 @@ for pictures of 0.2 megapixels, as a camera's small ones are, and of 64 x 64 pix
 
 Memory is what Python, NumPy and Arrow have allocated, in runs of their own, because counting slows them: what all
 images hold at the end, by the image beyond the first 56, and the peak, by the further image from one size to the next:
-half a megabyte of buffers serves any number. The peak of resident memory stands beside them: it holds what allocators
-keep for later, in steps of megabytes whose moment is chance. A last run has a cap of a third of what it needs: the
-store must stay below it at every look, and every picture must still come.
+a batch's buffers serve any number. The peak of resident memory stands beside them: it holds what allocators keep for
+later, in steps of megabytes whose moment is chance. A last run has a cap of a third of what it needs: the store must
+stay below it at every look, and every picture must still come.
 
     python benchmarks/growth.py [--sizes 1000 10000 100000] [--parts 0.2MP 64px memory cap] [--folder DIR]
 
