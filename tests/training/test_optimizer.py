@@ -7,7 +7,15 @@ from fitwell.model.freeze import set_trainable
 from fitwell.model.network import Network, build_network, create_backbone
 from fitwell.recipe.phase import Last
 from fitwell.recipe.schema import Head, Optimizer
-from fitwell.training.optimizer import build_optimizer, clip_gradients, give_moments, moments_of, set_learning_rate
+from fitwell.training.optimizer import (
+    FusedAdamW,
+    build_optimizer,
+    clip_gradients,
+    give_moments,
+    moments_of,
+    set_learning_rate,
+    trained_parameters,
+)
 
 
 def network():
@@ -73,6 +81,35 @@ def test_adamw_without_decay_is_torchs_adam():
         weight.grad = torch.tensor([0.5, -2.0])
         adam.step()
     torch.testing.assert_close(one_step(Optimizer(weight_decay=0.0)), weight.detach())
+
+
+def test_adamw_is_torchs_fused_one_bit_for_bit():
+    net, twin = network(), network()
+    twin.load_state_dict(net.state_dict())
+    groups = build_optimizer(twin, Optimizer(weight_decay=0.05)).param_groups
+    plain = ({"params": group["params"], "weight_decay": group["weight_decay"]} for group in groups)
+    torchs, ours = torch.optim.AdamW(list(plain), lr=0.01, fused=True), build_optimizer(net, Optimizer())
+    set_learning_rate(ours, 0.01)
+    for step in range(3):
+        for optimizer in (ours, torchs):
+            torch.manual_seed(step)
+            for parameter in trained_parameters(optimizer):
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+    assert isinstance(ours, FusedAdamW)
+    for weight, torchs_weight in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weight, torchs_weight)
+
+
+def test_adamw_leaves_what_has_no_gradient_as_it_is():
+    moved, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = FusedAdamW([{"params": [moved, unused]}, {"params": [nn.Parameter(torch.ones(1))]}])
+    optimizer.param_groups[0]["lr"] = 0.1
+    moved.grad = torch.ones(2)
+    optimizer.step()
+    assert moved.tolist() == pytest.approx([0.9 - 0.1 * 0.01] * 2)
+    assert unused.tolist() == [1.0, 1.0]
+    assert list(optimizer.state) == [moved]
 
 
 def test_sgd_is_nesterovs():
@@ -150,7 +187,7 @@ def test_what_starts_to_train_later_begins_without_a_memory():
 def test_gradients_are_scaled_to_the_norm_and_their_norm_before_is_told(clip_norm, expected):
     module = nn.Linear(2, 1, bias=False)
     module.weight.grad = torch.tensor([[3.0, 4.0]])
-    norm = clip_gradients(torch.optim.AdamW(module.parameters()), Optimizer(clip_norm=clip_norm))
+    norm = clip_gradients([module.weight], Optimizer(clip_norm=clip_norm))
     assert float(norm) == pytest.approx(5.0)
     assert module.weight.grad[0].tolist() == pytest.approx(expected, rel=1e-5)
 
@@ -165,7 +202,7 @@ def with_gradients(sizes):
 
 def test_all_gradients_together_are_clipped_as_torch_does():
     ours, torchs = with_gradients([0.5, 3.0, 4.0]), with_gradients([0.5, 3.0, 4.0])
-    told = clip_gradients(torch.optim.AdamW(ours), Optimizer(clip_norm=1.0))
+    told = clip_gradients(ours, Optimizer(clip_norm=1.0))
     torch.testing.assert_close(told, nn.utils.clip_grad_norm_(torchs, 1.0))
     torch.testing.assert_close([weight.grad for weight in ours], [weight.grad for weight in torchs])
 
@@ -174,6 +211,6 @@ def test_each_gradient_is_clipped_by_itself_as_by_keras_clipnorm():
     # keras.optimizers: values * clipnorm / max(norm, clipnorm), for each variable.
     ours = with_gradients([0.5, 3.0, 0.0])
     expected = [each.grad * 1.0 / max(float(each.grad.norm()), 1.0) for each in ours]
-    told = clip_gradients(torch.optim.AdamW(ours), Optimizer(clip_norm=1.0, clip_each=True))
+    told = clip_gradients(ours, Optimizer(clip_norm=1.0, clip_each=True))
     assert float(told) == pytest.approx(9.25**0.5)
     torch.testing.assert_close([weight.grad for weight in ours], expected)

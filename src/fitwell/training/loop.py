@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +32,7 @@ from fitwell.training.averaging import WeightAverage
 from fitwell.training.loss import Targets, batch_loss, count_right, targets_of
 from fitwell.training.mixing import draw_mix
 from fitwell.training.observer import EpochDone, Observer, StepDone, StopAsked, Validated, notify
-from fitwell.training.optimizer import clip_gradients, largest_rates, set_learning_rate
+from fitwell.training.optimizer import clip_gradients, largest_rates, set_learning_rate, trained_parameters
 from fitwell.training.phase_data import PhaseData
 from fitwell.training.schedule import schedule_of
 
@@ -130,7 +130,7 @@ def train_phase(
         StopAsked: when an observer asked to stop in the middle of a pass over images.
     """
     phase, settings, device, last_finite_step = work.phase, work.recipe, work.compute.device, progress.step
-    schedule = schedule_of(phase, work.steps_per_epoch)
+    schedule, trained = schedule_of(phase, work.steps_per_epoch), trained_parameters(optimizer)
     progress.move(device)
     for epoch in range(progress.epoch, int(phase.epochs)):
         work.network.train()
@@ -143,10 +143,11 @@ def train_phase(
             labels, weights = work.labels[images].to(device), work.weights[images].to(device)
             moved = work.compute.move(inputs)
             mix = draw_mix(settings.augment, moved, seed=settings.seed, step=progress.step)
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in trained:
+                parameter.grad = None  # as optimizer.zero_grad, in a fifth of its time
             targets = targets_of(labels, weights, mix)
             loss, num_correct = _backward(work, progress, mix.blend(moved) if mix else moved, targets)
-            gradient_norm = clip_gradients(optimizer, settings.optimizer)
+            gradient_norm = clip_gradients(trained, settings.optimizer)
             optimizer.step()
             if work.average is not None:
                 work.average.update()
@@ -217,21 +218,30 @@ def _backward_in_parts(
     work: PhaseWork, step: int, inputs: Tensor, targets: Targets, size: int
 ) -> tuple[Tensor, Tensor]:
     _seed_dropout(work.recipe.seed * 1_000_003 + step, work.compute.device)
-    losses, num_correct = [], []
-    starts = list(range(0, len(inputs), size))
-    if len(starts) > 1 and size > 1 and len(inputs) - starts[-1] == 1:
-        starts.pop()  # BatchNorm cannot train on one image: a lone last one joins the part before it
-    for start, end in zip(starts, [*starts[1:], len(inputs)], strict=True):
-        part = targets.part(start, end)
+    losses: list[Tensor] = []
+    num_correct: list[Tensor] = []
+    penalty = work.recipe.model.head.l2
+    for part_inputs, part in _in_parts(inputs, targets, size):
         with work.compute.autocast():
-            logits = work.data.module(inputs[start:end])
+            logits = work.data.module(part_inputs)
         loss = batch_loss(logits, part, work.recipe.loss, len(inputs))
-        if start == 0:
-            loss = loss + weight_penalty(work.network.head, work.recipe.model.head.l2)
+        if penalty and not losses:
+            loss = loss + weight_penalty(work.network.head, penalty)
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
         num_correct.append(count_right(logits, part.labels))
     return sum(losses[1:], losses[0]), sum(num_correct[1:], num_correct[0])
+
+
+def _in_parts(inputs: Tensor, targets: Targets, size: int) -> Iterator[tuple[Tensor, Targets]]:
+    if len(inputs) <= size:
+        yield inputs, targets
+        return
+    starts = list(range(0, len(inputs), size))
+    if size > 1 and len(inputs) - starts[-1] == 1:
+        starts.pop()  # BatchNorm cannot train on one image: a lone last one joins the part before it
+    for start, end in zip(starts, [*starts[1:], len(inputs)], strict=True):
+        yield inputs[start:end], targets.part(start, end)
 
 
 def _seed_dropout(seed: int, device: str) -> None:

@@ -52,11 +52,11 @@ def batch_loss(logits: Tensor, targets: Targets, settings: Loss, batch_size: int
     Args:
         logits: (B, C) of a batch, or of a part of it: the parts' losses add up to that of the batch.
     """
-    own = _weighted_sum(logits, targets.labels, targets.weights, settings)
+    own = _weighted_sum(logits, targets.labels, targets.weights / batch_size, settings)
     if targets.others is None or targets.other_weights is None:
-        return own / batch_size
-    other = _weighted_sum(logits, targets.others, targets.other_weights, settings)
-    return (targets.share * own + (1 - targets.share) * other) / batch_size
+        return own
+    other = _weighted_sum(logits, targets.others, targets.other_weights / batch_size, settings)
+    return targets.share * own + (1 - targets.share) * other
 
 
 def count_right(logits: Tensor, labels: Tensor) -> Tensor:

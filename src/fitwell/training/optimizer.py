@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,49 @@ from fitwell.model.network import Network
 from fitwell.recipe.schema import Optimizer
 
 SMALL = 1e-6  # beside a norm of gradients; keeps the quotient finite
+
+
+class FusedAdamW(torch.optim.AdamW):
+    """torch's AdamW on one device: the same numbers with less around the kernel, which weighs where tensors are small.
+
+    The kernel reads weights, gradients and moments in the order of memory, so their layout must not change while the
+    optimizer lives.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        super().__init__(groups, lr=0.0, fused=True)  # the loop sets the rate of every step
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every weight that has a gradient, as Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2."""
+        for group in self.param_groups:
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not moved:
+                continue
+            states = [self.state[parameter] or self._begin(parameter) for parameter in moved]
+            steps = [state["step"] for state in states]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                moved,
+                [parameter.grad for parameter in moved],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def _begin(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        step, moments = torch.zeros((), device=parameter.device), ("exp_avg", "exp_avg_sq")
+        state = {"step": step, **{name: torch.zeros_like(parameter) for name in moments}}
+        self.state[parameter] = state
+        return state
 
 
 def build_optimizer(network: Network, settings: Optimizer) -> torch.optim.Optimizer:
@@ -42,9 +85,7 @@ def build_optimizer(network: Network, settings: Optimizer) -> torch.optim.Optimi
         # It makes all directions of a matrix count alike, which a few classes' weights do not bear: the head, as all
         # that is no matrix, has NAdamW's steps.
         return Muon([{**group, "use_fallback": group["part"] == "head"} for group in groups], lr=0.0, nesterov=True)
-    # Fused: one call for a group instead of a dozen for each parameter. It reads weights, gradients and moments in the
-    # order of memory, so their layout must not change while the optimizer lives.
-    return torch.optim.AdamW(groups, lr=0.0, fused=True)
+    return FusedAdamW(groups)
 
 
 def _parts(network: Network, layer_decay: float) -> Iterator[tuple[str, float, list[nn.Parameter]]]:
@@ -75,10 +116,14 @@ def largest_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return largest
 
 
-def clip_gradients(optimizer: torch.optim.Optimizer, settings: Optimizer) -> Tensor:
-    """Scale the gradients of `optimizer` as `settings` bound them; return their Euclidean norm before, a scalar."""
-    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+def trained_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Return what `optimizer` moves, in the order of its groups."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def clip_gradients(trained: Sequence[nn.Parameter], settings: Optimizer) -> Tensor:
+    """Scale the gradients of `trained` as `settings` bound them; return their Euclidean norm before, a scalar."""
+    gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
     # Half the time of torch.nn.utils.clip_grad_norm_ in a step of a small head.
     norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
     norm: Tensor = torch.linalg.vector_norm(norms)
