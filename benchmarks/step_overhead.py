@@ -79,7 +79,7 @@ def main() -> None:
     if asked.ours:
         print(round(ours(), 2))
         return
-    ways = {name: [sys.executable, str(STEP), name] for name in ("plain", "same_work")}
+    ways = {name: [sys.executable, str(STEP), name] for name in ("plain", "plain_fused", "same_work")}
     ways |= {"fitwell": [sys.executable, __file__, "--ours"]}
     if asked.peers_python:
         ways |= {name: [asked.peers_python, str(STEP), name] for name in ("accelerate", "lightning")}

@@ -1,6 +1,6 @@
 """Microseconds per training step of a toy network: plain PyTorch, Accelerate or Lightning, by the textbook.
 
-    python benchmarks/peers/step.py {plain,same_work,accelerate,lightning} [SECONDS]
+    python benchmarks/peers/step.py {plain,plain_fused,same_work,accelerate,lightning} [SECONDS]
 
 A network of 16-32-4, batches of 4 from a DataLoader, AdamW. Prints one number: that of all steps after the first epoch.
 """
@@ -28,9 +28,9 @@ def toy_loader():
     return DataLoader(rows, batch_size=BATCH, shuffle=True)
 
 
-def plain(tick):
+def plain(tick, *, fused=None):
     network = toy_network()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=fused)
     for _ in range(EPOCHS):
         for inputs, labels in toy_loader():
             optimizer.zero_grad()
@@ -38,6 +38,11 @@ def plain(tick):
             loss.backward()
             optimizer.step()
         tick()
+
+
+def plain_fused(tick):
+    """As plain, with the kernel that fitwell's AdamW calls."""
+    plain(tick, fused=True)
 
 
 def same_work(tick):
@@ -105,9 +110,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     ticks = []
-    {"plain": plain, "same_work": same_work, "accelerate": accelerate, "lightning": lightning}[sys.argv[1]](
-        lambda: ticks.append(time.perf_counter())
-    )
+    ways = (plain, plain_fused, same_work, accelerate, lightning)
+    {way.__name__: way for way in ways}[sys.argv[1]](lambda: ticks.append(time.perf_counter()))
     num_steps = (EPOCHS - 1) * (NUM_ROWS // BATCH)
     print(round(1e6 * (ticks[-1] - ticks[0]) / num_steps, 2))
 
