@@ -301,7 +301,8 @@ def main() -> None:
         "B8, a step of a tiny network besides its arithmetic: "
         + ", ".join(f"{name} {mean:.0f} µs" for name, mean in steps.items())
         + ".",
-        "`plain` neither clips nor counts, `plain fused` has the kernel that our AdamW calls, `same work` does what we do.",
+        "`plain` neither clips nor counts, `plain fused` has the kernel that our AdamW calls; `same work` does what",
+        "our loop does.",
         step_line(ways["fitwell"]),
         "",
         *latency_lines(),

@@ -49,14 +49,14 @@ def test_a_slow_race_ends_after_one_round_that_counts(clock, monkeypatch):
 @pytest.mark.parametrize(
     ("features", "agreement", "error"),
     [
-        ([[3.0, 4.0]], 1.0, 0.0),
-        ([[4.0, 3.0]], 0.96, 0.25),  # (12 + 12) / 25; 1 of 4
-        ([[float("nan"), 4.0]], 0.0, 1.0),
-        ([[float("inf"), 4.0]], 0.0, 1.0),
+        ([[13.0, 14.0], [7.0, 6.0]], 1.0, 0.0),
+        ([[14.0, 13.0], [6.0, 7.0]], 0.96, 1 / 14),  # about (10, 10): (12 + 12) / 25; 1 of 14
+        ([[float("nan"), 14.0], [7.0, 6.0]], 0.0, 1.0),
+        ([[float("inf"), 14.0], [7.0, 6.0]], 0.0, 1.0),
     ],
 )
 def test_features_are_compared_with_those_of_the_first_way(features, agreement, error):
-    made = {"plain": FEATURES, "other": torch.tensor(features)}
+    made = {"plain": torch.tensor([[13.0, 14.0], [7.0, 6.0]]), "other": torch.tensor(features)}
     plain, other = race(["plain", "other"], lambda name: lambda: made[name], rounds=1)
     assert (plain.agreement, plain.error) == (pytest.approx(1.0), 0.0)
     assert (other.agreement, other.error) == (pytest.approx(agreement), pytest.approx(error))

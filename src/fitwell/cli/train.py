@@ -196,9 +196,11 @@ def _print_recipe_and_split(prepared: PreparedRun, *, json: bool) -> None:
 def _explain_plan(prepared: PreparedRun, *, json: bool) -> None:
     from fitwell.store import default_root
     from fitwell.training.plan import explain_plan
+    from fitwell.training.trial_pictures import trial_pictures
 
     recipe, candidates = explain_plan(
         prepared.recipe,
+        trial_pictures(prepared.dataset.root, prepared.images, prepared.recipe),
         num_classes=len(prepared.classes),
         num_train=prepared.num_images("train"),
         num_val=prepared.num_images("val"),

@@ -37,6 +37,7 @@ from fitwell.training.pictures import preprocessing_of
 from fitwell.training.plan import EXTRACTION_IMAGES, Extraction, plan_execution
 from fitwell.training.prepare import PreparedRun, resolve_for
 from fitwell.training.run_images import Labels, encode_labels, strata
+from fitwell.training.trial_pictures import trial_pictures
 
 RACE_ROUNDS = 3
 
@@ -122,7 +123,9 @@ class BackboneProbe:
         boundary = len(network.backbone)
         first = question.rungs()[0]
         extraction = Extraction(boundary, views=1, num_images=2 * first)
-        recipe, _ = plan_execution(network, recipe, extraction=extraction, plans=store.root / "plans.json")
+        pictures = trial_pictures(question.root, question.train.images, recipe)
+        plans = store.root / "plans.json"
+        recipe, _ = plan_execution(network, recipe, pictures, extraction=extraction, plans=plans)
         compute_of(recipe).move_module(network)
         self.size = int(recipe.images.size)
         self.num_parameters = count_parameters(network.backbone)[0]

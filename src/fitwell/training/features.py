@@ -22,6 +22,7 @@ from fitwell.training.phase_data import pooled_features
 from fitwell.training.pictures import preprocessing_of
 from fitwell.training.plan import Extraction, find_extraction, plan_execution
 from fitwell.training.prepare import resolve_for
+from fitwell.training.trial_pictures import trial_pictures
 
 HEAD_ALONE = (Phase(name="head", train="head", epochs=1, learning_rate="search"),)
 
@@ -44,7 +45,8 @@ def frozen_features(root: Path, images: pd.DataFrame, recipe: Recipe) -> NDArray
     resolved = resolve_for(images[parts == "train"], recipe)
     network, store = load_network(resolved, num_classes=2), open_store(resolved.limits)
     resolved, extraction = _extraction(network, resolved, int((parts == "train").sum()), int((parts == "val").sum()))
-    planned, _ = plan_execution(network, resolved, extraction=extraction, plans=store.root / "plans.json")
+    pictures = trial_pictures(root, images.assign(split=parts), resolved)
+    planned, _ = plan_execution(network, resolved, pictures, extraction=extraction, plans=store.root / "plans.json")
     room = int(PLANNED_SHARE * store.cap_bytes)
     once = planned.model_copy(update={"augment": planned.augment.model_copy(update={"views": 1})})
     plan = plan_cache(network, once, num_train=len(images), num_val=0, room_bytes=room)

@@ -30,6 +30,7 @@ from fitwell.recipe.resolve import most_epochs
 from fitwell.recipe.schema import Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
 from fitwell.training.pictures import resident_bytes
+from fitwell.training.trial_pictures import TrialPictures
 
 TRAINING_IMAGES = 4  # of a probe
 TRAINING_MAPS = 16  # of a probe on kept activations: smaller maps, in batches that parallelise as a real one does
@@ -58,6 +59,7 @@ class Extraction:
 def plan_execution(
     network: Network,
     recipe: Recipe,
+    pictures: TrialPictures,
     *,
     num_train: int = 0,
     extraction: Extraction | None = None,
@@ -66,6 +68,7 @@ def plan_execution(
     """Fill every `auto` left in `recipe.execution`; return the recipe and each candidate's figures.
 
     Args:
+        pictures: what ways to compute are tried on, and must agree on.
         num_train: training images, which the memory of an accelerator may be able to hold.
         extraction: None when the run extracts nothing; else the engine for it is measured too.
         plans: file that keeps figures for later runs on this machine.
@@ -75,7 +78,8 @@ def plan_execution(
     """
     asked = recipe.execution
     device, reason = choose_device(asked.device)
-    planner = _Planner(network, int(recipe.images.size), KeptFigures(plans, _machine(recipe, device)))
+    held = KeptFigures(plans, {**_machine(recipe, device), "pictures": pictures.fingerprint})
+    planner = _Planner(network, int(recipe.images.size), pictures, held)
     planner.reasons["device"] = reason
     phase = _most_training(network, recipe)
     compute = planner.compute(asked.memory_format, asked.precision, device, phase, keeps=extraction is not None)
@@ -102,12 +106,12 @@ def plan_execution(
 
 
 def explain_plan(
-    recipe: Recipe, *, num_classes: int, num_train: int, num_val: int, plans: Path | None
+    recipe: Recipe, pictures: TrialPictures, *, num_classes: int, num_train: int, num_val: int, plans: Path | None
 ) -> tuple[Recipe, list[dict[str, Any]]]:
     """Plan a run that is not started, as `plan_execution` does it for one that is."""
     network = load_network(recipe, num_classes)
     extraction = find_extraction(network, recipe, num_train, num_val)
-    return plan_execution(network, recipe, num_train=num_train, extraction=extraction, plans=plans)
+    return plan_execution(network, recipe, pictures, num_train=num_train, extraction=extraction, plans=plans)
 
 
 def find_extraction(network: Network, recipe: Recipe, num_train: int, num_val: int) -> Extraction | None:
@@ -146,7 +150,7 @@ class Probe:
     inputs: Tensor
 
 
-def build_probe(network: Network, phase: Phase, image_size: int, *, keeps: bool) -> Probe:
+def build_probe(network: Network, phase: Phase, image_size: int, pictures: TrialPictures, *, keeps: bool) -> Probe:
     """Return a step of `phase` on a copy of `network`: of what follows the kept activations, where `keeps`.
 
     Pictures go through all blocks where every block trains, where the phase sees smaller ones, and where only the head
@@ -159,22 +163,19 @@ def build_probe(network: Network, phase: Phase, image_size: int, *, keeps: bool)
     start = boundary if is_kept else 0
     twin.eval()
     with torch.no_grad():
-        inputs = twin.prefix(start)(_random_images(TRAINING_MAPS if start else TRAINING_IMAGES, image_size))
+        inputs = twin.prefix(start)(pictures.load(TRAINING_MAPS if start else TRAINING_IMAGES))
     return Probe(without_norms(twin.tail(start), fixed), inputs)  # type: ignore[arg-type]
-
-
-def _random_images(count: int, side: int) -> Tensor:
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 class _Planner:
     """Decides one setting after the other, each on top of those before it."""
 
-    def __init__(self, network: Network, image_size: int, kept: KeptFigures) -> None:
+    def __init__(self, network: Network, image_size: int, pictures: TrialPictures, kept: KeptFigures) -> None:
         self.candidates: list[dict[str, Any]] = []
         self.reasons: dict[str, str] = {}
         self._network = network
         self._image_size = image_size
+        self._pictures = pictures
         self._kept = kept
 
     def compute(self, memory_format: str, precision: str, device: str, phase: Phase, *, keeps: bool) -> Compute:
@@ -185,7 +186,7 @@ class _Planner:
         """
         plain = Compute(device, _plain(precision, "float32"), _plain(memory_format, "contiguous"))
         # Built when something is measured: figures that are kept need no copy of the network.
-        probe = cache(partial(build_probe, self._network, phase, self._image_size, keeps=keeps))
+        probe = cache(partial(build_probe, self._network, phase, self._image_size, self._pictures, keeps=keeps))
         trains = {name: getattr(phase, name) for name in ("batch_norm", "depthwise", "image_size")}
         question = {"boundary": _boundary(self._network, phase), "keeps": keeps, **trains}
         if memory_format == "auto":
@@ -198,12 +199,12 @@ class _Planner:
             self.reasons["engine"] = "the run computes nothing once for all epochs"
             return "eager"
         prefix = self._network.prefix(extraction.boundary)
-        images = self._images(EXTRACTION_IMAGES)
+        images = cache(partial(self._pictures.load, EXTRACTION_IMAGES))
 
         @cache
         def make_ready(name: str) -> Callable[[], Tensor]:
             compute.move_module(prefix)
-            return partial(build_engine(name, prefix, compute, (3, self._image_size, self._image_size)), images)
+            return partial(build_engine(name, prefix, compute, (3, self._image_size, self._image_size)), images())
 
         question = {
             "boundary": extraction.boundary,
@@ -269,9 +270,6 @@ class _Planner:
             {"setting": setting, **figure.model_dump(), "chosen": figure.value == chosen} for figure in figures
         ]
         return chosen
-
-    def _images(self, count: int) -> Tensor:
-        return _random_images(count, self._image_size)
 
 
 def choose(figures: Sequence[Figure]) -> tuple[str, str]:

@@ -57,6 +57,7 @@ from fitwell.training.progress import recording_log
 from fitwell.training.run_images import RunImages
 from fitwell.training.search_phase import search_phase
 from fitwell.training.signals import StopRequest, stopping_on_signals
+from fitwell.training.trial_pictures import trial_pictures
 
 CHECKPOINT_SECONDS = 30.0
 log = logging.getLogger(__name__)
@@ -251,8 +252,9 @@ class _Session:
         num_train, num_val = (len(self._images.part(split)) for split in ("train", "val"))
         extraction = find_extraction(self.network, self.recipe, num_train, num_val)
         plans = self._store.root / "plans.json"
+        pictures = trial_pictures(Path(self.run.read()["data"]["root"]), self._images.images, self.recipe)
         self.recipe, candidates = plan_execution(
-            self.network, self.recipe, num_train=num_train, extraction=extraction, plans=plans
+            self.network, self.recipe, pictures, num_train=num_train, extraction=extraction, plans=plans
         )
         write_recipe(self.run.recipe, self.recipe)
         self.run.update(plan={"candidates": candidates, "threads": torch.get_num_threads()})

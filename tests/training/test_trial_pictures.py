@@ -1,0 +1,31 @@
+import torch
+
+from fitwell.data.index import index_dataset
+from fitwell.training.prepare import prepare_run
+from fitwell.training.trial_pictures import trial_pictures
+from pictures import tiny_recipe
+
+
+def test_a_trial_takes_training_pictures_evenly_as_evaluation_sees_them(pictures):
+    prepared = prepare_run(index_dataset(pictures), tiny_recipe())
+    trial = trial_pictures(prepared.dataset.root, prepared.images, prepared.recipe)
+    train = prepared.images.loc[prepared.images["split"] == "train", "path"].tolist()
+    assert list(trial.source.paths) == train
+    first, last = trial.load(2)
+    torch.testing.assert_close(first, trial.source.load(0, epoch=0))
+    torch.testing.assert_close(last, trial.source.load(len(train) - 1, epoch=7))
+
+
+def test_where_there_are_too_few_pictures_some_come_again(pictures):
+    prepared = prepare_run(index_dataset(pictures), tiny_recipe())
+    trial = trial_pictures(prepared.dataset.root, prepared.images, prepared.recipe)
+    many = trial.load(3 * len(trial.source))
+    assert len(many) == 3 * len(trial.source)
+    assert len(torch.unique(many, dim=0)) == len(trial.source)
+
+
+def test_what_agreed_for_other_images_is_not_taken_for_these(pictures):
+    prepared = prepare_run(index_dataset(pictures), tiny_recipe())
+    changed = prepared.images.assign(sha256=["0" * 64, *prepared.images["sha256"].tolist()[1:]])
+    both = [trial_pictures(prepared.dataset.root, each, prepared.recipe) for each in (prepared.images, changed)]
+    assert both[0].fingerprint != both[1].fingerprint
