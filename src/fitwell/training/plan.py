@@ -8,7 +8,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from fitwell.model.engine import available_engines, build_engine
 from fitwell.model.fixed_norms import absorb_norms, without_norms
 from fitwell.model.freeze import prepare_to_train, set_trainable
 from fitwell.model.network import Network
+from fitwell.model.own_statistics import adapt_statistics
 from fitwell.model.weights import load_network
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.resolve import most_epochs
@@ -79,7 +80,7 @@ def plan_execution(
     asked = recipe.execution
     device, reason = choose_device(asked.device)
     held = KeptFigures(plans, {**_machine(recipe, device), "pictures": pictures.fingerprint})
-    planner = _Planner(network, int(recipe.images.size), pictures, held)
+    planner = _Planner(network, recipe, pictures, held)
     planner.reasons["device"] = reason
     phase = _most_training(network, recipe)
     compute = planner.compute(asked.memory_format, asked.precision, device, phase, keeps=extraction is not None)
@@ -170,13 +171,22 @@ def build_probe(network: Network, phase: Phase, image_size: int, pictures: Trial
 class _Planner:
     """Decides one setting after the other, each on top of those before it."""
 
-    def __init__(self, network: Network, image_size: int, pictures: TrialPictures, kept: KeptFigures) -> None:
+    def __init__(self, network: Network, recipe: Recipe, pictures: TrialPictures, kept: KeptFigures) -> None:
         self.candidates: list[dict[str, Any]] = []
         self.reasons: dict[str, str] = {}
         self._network = network
-        self._image_size = image_size
+        self._image_size = int(recipe.images.size)
+        self._own_statistics = float(recipe.model.own_statistics)
         self._pictures = pictures
         self._kept = kept
+
+    @cached_property
+    def _adapted(self) -> Network:
+        """The network as a run will train it; made when something is measured: kept figures need no copy."""
+        twin = copy.deepcopy(self._network)
+        if self._own_statistics:
+            adapt_statistics(twin, self._pictures.load(TRAINING_MAPS), self._own_statistics)
+        return twin
 
     def compute(self, memory_format: str, precision: str, device: str, phase: Phase, *, keeps: bool) -> Compute:
         """Return how to compute; what is `auto` is measured with a forward pass and a step of what `phase` trains.
@@ -185,8 +195,7 @@ class _Planner:
             keeps: whether the activations of frozen blocks are kept.
         """
         plain = Compute(device, _plain(precision, "float32"), _plain(memory_format, "contiguous"))
-        # Built when something is measured: figures that are kept need no copy of the network.
-        probe = cache(partial(build_probe, self._network, phase, self._image_size, self._pictures, keeps=keeps))
+        probe = cache(lambda: build_probe(self._adapted, phase, self._image_size, self._pictures, keeps=keeps))
         trains = {name: getattr(phase, name) for name in ("batch_norm", "depthwise", "image_size")}
         question = {"boundary": _boundary(self._network, phase), "keeps": keeps, **trains}
         if memory_format == "auto":
@@ -198,11 +207,11 @@ class _Planner:
         if extraction is None:
             self.reasons["engine"] = "the run computes nothing once for all epochs"
             return "eager"
-        prefix = self._network.prefix(extraction.boundary)
         images = cache(partial(self._pictures.load, EXTRACTION_IMAGES))
 
         @cache
         def make_ready(name: str) -> Callable[[], Tensor]:
+            prefix = self._adapted.prefix(extraction.boundary)
             compute.move_module(prefix)
             return partial(build_engine(name, prefix, compute, (3, self._image_size, self._image_size)), images())
 
