@@ -327,6 +327,7 @@ def _machine(recipe: Recipe, device: str) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "backbone": recipe.model.backbone,
         "weights": recipe.model.weights,
+        "own_statistics": recipe.model.own_statistics,
         "image_size": recipe.images.size,
         "versions": {package: metadata.version(package) for package in VERSIONED if find_spec(package)},
     }
