@@ -31,10 +31,10 @@ from fitwell.recipe.resolve import most_epochs
 from fitwell.recipe.schema import Recipe, Resolution
 from fitwell.training.figures import Figure, KeptFigures, race
 from fitwell.training.pictures import resident_bytes
-from fitwell.training.trial_pictures import TrialPictures
+from fitwell.training.trial_pictures import MOST, TrialPictures
 
 TRAINING_IMAGES = 4  # of a probe
-TRAINING_MAPS = 16  # of a probe on kept activations: smaller maps, in batches that parallelise as a real one does
+TRAINING_MAPS = MOST  # of a probe on kept activations: smaller maps, in batches that parallelise as a real one does
 EXTRACTION_IMAGES = 8
 RESIDENT_SHARE = 0.5  # of an accelerator's free memory
 NEEDED_GAIN = 1.05  # a candidate within the noise of an earlier one is not worth leaving it

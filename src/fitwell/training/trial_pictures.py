@@ -6,6 +6,7 @@ On noise bfloat16 passes for float32 (EfficientNet-Lite0: cosine 0.999); of sola
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from fitwell.data.loader import ImageSource
 from fitwell.data.split import data_fingerprint
 from fitwell.recipe.schema import Recipe
 from fitwell.training.pictures import preprocessing_of
+
+MOST = 16  # pictures of a trial
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,24 @@ class TrialPictures:
     def load(self, count: int) -> Tensor:
         """Return (count, 3, S, S) float32, spread evenly over the images; where they are fewer, some come again.
 
+        Args:
+            count: at most `MOST`.
+
         Raises:
             DataError: when an image cannot be decoded.
         """
-        chosen = np.linspace(0, len(self.source) - 1, count).round().astype(int).tolist()
-        return torch.stack([self.source.load(image, epoch=0) for image in chosen])
+        return self._all[_spread(MOST, count)]
+
+    @cached_property
+    def _all(self) -> Tensor:
+        """Every picture a trial can ask for, (MOST, 3, S, S): each is decoded once however often a plan tries it."""
+        return torch.stack([self.source.load(image, epoch=0) for image in _spread(len(self.source), MOST)])
+
+
+def _spread(total: int, count: int) -> list[int]:
+    """Return `count` places of `total`, evenly from the first to the last."""
+    chosen: list[int] = np.linspace(0, total - 1, count).round().astype(int).tolist()
+    return chosen
 
 
 def trial_pictures(root: Path, images: pd.DataFrame, recipe: Recipe) -> TrialPictures:
