@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from fitwell.errors import ResourceError, RunError
+from fitwell.evaluation.analysis.noise import area_error
 from fitwell.model.compute import Compute
 from fitwell.recipe.phase import Phase
 from fitwell.recipe.schema import Augment, Execution, Head, Loss, Model, Recipe, Select
@@ -243,6 +244,48 @@ def test_the_last_epoch_is_kept_whatever_val_says_where_the_recipe_asks_for_it()
     assert (kept, progress.best["epoch"], progress.waited) == ([0, 1, 2], 3, 2)
 
 
+def judged(epochs, *, counts=(276, 126)):
+    """Return which of `epochs`, pairs of val AUC and balanced accuracy, are kept when they come."""
+    labels = np.repeat([0, 1], counts)
+    work, progress = replace(work_on(LinearNetwork(), phase(), metric="auc"), val_labels=labels), Progress()
+    return [judge_epoch({"auc": area, "balanced_accuracy": named}, work, progress) for area, named in epochs]
+
+
+def test_an_epoch_that_names_one_class_is_not_kept_for_an_auc_within_noise():
+    cells = [(0.8398, 0.7388), (0.8475, 0.5480), (0.8429, 0.7478), (0.8282, 0.7817), (0.8414, 0.7900), (0.8463, 0.7889)]
+    assert judged(cells) == [True, False, True, True, True, False]
+
+
+def test_a_higher_auc_beyond_noise_is_kept_whatever_it_names():
+    assert area_error(0.93, 126, 276) == pytest.approx(0.0163, abs=5e-5)
+    assert judged([(0.90, 0.8), (0.93, 0.5)]) == [True, True]
+    assert judged([(0.92, 0.8), (0.93, 0.5)]) == [True, False]
+    assert judged([(0.93, 0.5), (0.90, 0.8)]) == [True, False]
+
+
+def test_noise_counts_from_the_highest_auc_not_from_that_of_the_epoch_kept():
+    assert judged([(0.915, 0.8), (0.925, 0.7), (0.905, 0.9)]) == [True, False, False]
+    assert judged([(0.915, 0.8), (0.925, 0.7), (0.940, 0.6)]) == [True, False, True]
+
+
+def test_of_perfect_aucs_the_one_with_more_right_is_kept_and_of_equals_the_first():
+    assert judged([(1.0, 0.8), (1.0, 0.9), (1.0, 0.9), (0.99, 1.0)]) == [True, True, False, False]
+
+
+def test_an_epoch_without_auc_is_not_kept():
+    assert judged([(None, 0.8), (0.7, 0.6), (None, 0.9)]) == [False, True, False]
+
+
+def test_what_was_kept_in_an_earlier_phase_is_compared_in_the_same_way():
+    work, progress = work_on(LinearNetwork(), phase(), metric="auc"), Progress()
+    work = replace(work, val_labels=np.repeat([0, 1], (276, 126)))
+    assert judge_epoch({"auc": 0.84, "balanced_accuracy": 0.74}, work, progress)
+    progress = Progress(**progress.record())
+    progress.start_phase(1)
+    assert not judge_epoch({"auc": 0.85, "balanced_accuracy": 0.55}, work, progress)
+    assert judge_epoch({"auc": 0.83, "balanced_accuracy": 0.79}, work, progress)
+
+
 def test_a_plateau_lowers_the_rate():
     _, events, progress, _ = train(
         phase(epochs=6, schedule="plateau", plateau_patience=2, plateau_factor=0.1), metric="accuracy"
@@ -252,7 +295,7 @@ def test_a_plateau_lowers_the_rate():
     assert progress.plateau_scale == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize(("metric", "mode"), [("auc", "max"), ("log_loss", "min")])
+@pytest.mark.parametrize(("metric", "mode"), [("accuracy", "max"), ("log_loss", "min")])
 @pytest.mark.parametrize(("factor", "patience"), [(0.5, 5), (0.2, 3)])  # the plants team's first and second phase
 def test_a_plateau_is_torchs_whose_patience_counts_one_less(metric, mode, factor, patience):
     settings = phase(epochs=60, schedule="plateau", plateau_factor=factor, plateau_patience=patience)
@@ -261,7 +304,7 @@ def test_a_plateau_is_torchs_whose_patience_counts_one_less(metric, mode, factor
     reference = lr_scheduler.ReduceLROnPlateau(optimizer, mode, factor, patience - 1, threshold=0, eps=0)
     found, expected = [], []
     for value in np.random.default_rng(0).normal(size=60).round(1):
-        judge_epoch(value, work, progress)
+        judge_epoch({metric: value, "balanced_accuracy": 0.5}, work, progress)
         reference.step(value)
         found.append(progress.plateau_scale)
         expected.append(optimizer.param_groups[0]["lr"])

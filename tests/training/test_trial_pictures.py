@@ -29,11 +29,13 @@ def test_where_there_are_too_few_pictures_some_come_again(tmp_path):
 def test_a_picture_is_decoded_once_however_often_it_is_tried(pictures, monkeypatch):
     prepared = prepare_run(index_dataset(pictures), tiny_recipe())
     trial = trial_pictures(prepared.dataset.root, prepared.images, prepared.recipe)
-    decoded = []
-    decode = ImageSource.load
-    monkeypatch.setattr(
-        ImageSource, "load", lambda source, image, epoch: decoded.append(image) or decode(source, image, epoch)
-    )
+    decoded, decode = [], ImageSource.load
+
+    def counted(source, image, epoch):
+        decoded.append(image)
+        return decode(source, image, epoch)
+
+    monkeypatch.setattr(ImageSource, "load", counted)
     for count in (MOST, 8, 4):
         assert len(trial.load(count)) == count
     assert len(decoded) == len(set(decoded)) == MOST

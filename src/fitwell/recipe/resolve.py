@@ -218,7 +218,10 @@ def choose_metric(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
     if recipe.target.order:
         return "quadratic_kappa", "The classes have an order: a mistake counts by its distance squared."
     if len(data.class_counts) == 2:
-        return "auc", "With 2 classes, AUC judges the ranking of all images and needs no threshold."
+        return "auc", (
+            "With 2 classes, AUC judges the ranking of all images and needs no threshold; balanced accuracy decides "
+            "among epochs within its standard error."
+        )
     if data.imbalance >= IMBALANCE_RATIO:
         return "balanced_accuracy", f"Because {data.describe_imbalance()}, plain accuracy would favour large classes."
     return "accuracy", f"With {len(data.class_counts)} classes of similar size, accuracy treats them all alike."

@@ -218,7 +218,8 @@ class Select(Section):
     metric: Metric = "auto"
     keep: Literal["best", "last"] = Field(
         "best",
-        description="epoch by the metric; last: whatever val says, for schedules that end at a rate of zero and few "
+        description="epoch by the metric, for an AUC of two classes with balanced accuracy among those within its "
+        "standard error; last: whatever val says, for schedules that end at a rate of zero and few "
         "val images, where the best is the luckiest",
     )
 

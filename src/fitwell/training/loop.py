@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fitwell.errors import ResourceError, RunError
+from fitwell.evaluation.analysis.noise import area_error
 from fitwell.evaluation.epoch_metrics import class_records, epoch_metrics
 from fitwell.evaluation.metrics import higher_is_better
 from fitwell.evaluation.predict import Batches, predict_logits
@@ -56,11 +58,14 @@ class Progress:
     phase_best: float | None = None
     waited: int = 0  # epochs since the phase's best
     micro_batch: int | None = None  # images at once, once memory ran out for more
-    best: dict[str, Any] = field(default_factory=dict)  # of the whole run: phase, epoch, step, value
+    best: dict[str, Any] = field(default_factory=dict)  # kept of the whole run: phase, epoch, step, value
+    highest_auc: float | None = None  # of the whole run; that of the kept epoch may lie within its noise
+    kept_balanced_accuracy: float | None = None
 
     def start_phase(self, phase: int) -> None:
         """Forget what belongs to the phase before."""
-        fresh = Progress(phase=phase, step=self.step, best=self.best, micro_batch=self.micro_batch)
+        lasting = ("step", "micro_batch", "best", "highest_auc", "kept_balanced_accuracy")
+        fresh = Progress(phase=phase, **{name: getattr(self, name) for name in lasting})
         self.__dict__.update(fresh.__dict__)
 
     def start_epoch(self, epoch: int) -> None:
@@ -283,17 +288,18 @@ def _validate(
             "exact_match" if work.labels.ndim == 2 else "accuracy": int(progress.num_correct) / progress.num_seen,
         },
         "val": val,
-        "best": judge_epoch(val[work.recipe.select.metric], work, progress),
+        "best": judge_epoch(val, work, progress),
         **class_records(logits, work.val_labels, work.classes),
         "learning_rate": largest_rates(optimizer),
     }
 
 
-def judge_epoch(value: float | None, work: PhaseWork, progress: Progress) -> bool:
-    """Update patience, plateau and best with the val `value`; return whether the epoch is the one to keep so far.
+def judge_epoch(val: dict[str, float | None], work: PhaseWork, progress: Progress) -> bool:
+    """Update patience, plateau and best with the val numbers; return whether the epoch is the one to keep so far.
 
     NaN is never best.
     """
+    value = val[work.recipe.select.metric]
     sign = 1.0 if higher_is_better(work.recipe.select.metric) else -1.0
     better = value is not None and (progress.phase_best is None or sign * value > sign * progress.phase_best)
     if better:
@@ -302,13 +308,33 @@ def judge_epoch(value: float | None, work: PhaseWork, progress: Progress) -> boo
         progress.waited, progress.plateau_wait = progress.waited + 1, progress.plateau_wait + 1
     if work.phase.schedule == "plateau" and progress.plateau_wait >= work.phase.plateau_patience:
         progress.plateau_scale, progress.plateau_wait = progress.plateau_scale * work.phase.plateau_factor, 0
-    best = progress.best.get("value")
-    is_best = value is not None and (best is None or sign * value > sign * best)
-    if not is_best and work.recipe.select.keep == "best":
+    if work.recipe.select.keep == "best" and not _is_best(val, work, progress):
         return False
     where = {"phase": work.phase.name, "epoch": progress.epoch + 1, "step": progress.step}
     progress.best = {**where, "value": value, "metric": work.recipe.select.metric}
+    progress.kept_balanced_accuracy = val.get("balanced_accuracy")
     return True
+
+
+def _is_best(val: dict[str, float | None], work: PhaseWork, progress: Progress) -> bool:
+    """Return whether no epoch so far is as good.
+
+    AUC does not see where scores lie: an epoch that names one class for nearly all images can have the highest, by
+    luck. So of two classes' epochs within one standard error of the highest AUC, balanced accuracy tells the best.
+
+    Source: the one-standard-error rule, Breiman, Friedman, Olshen & Stone 1984, section 3.4.3.
+    """
+    metric = work.recipe.select.metric
+    value, best = val[metric], cast(float | None, progress.best.get("value"))
+    if value is None or best is None or metric != "auc" or work.val_labels.ndim == 2 or len(work.classes) != 2:
+        sign = 1.0 if higher_is_better(metric) else -1.0
+        return value is not None and (best is None or sign * value > sign * best)
+    highest = progress.highest_auc = max(value, best, progress.highest_auc or 0.0)
+    negative, positive = np.bincount(work.val_labels, minlength=2).tolist()
+    least = highest - (area_error(highest, positive, negative) or 0.0)
+    if value < least or best < least:
+        return value >= least
+    return (val["balanced_accuracy"] or 0.0) > (progress.kept_balanced_accuracy or 0.0)
 
 
 def _no_room(device: str) -> ResourceError:

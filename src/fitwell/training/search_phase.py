@@ -57,7 +57,7 @@ def search_phase(
     record = _record(work, progress, data, weight, bias)
     record["seconds"] = {"train": time.monotonic() - started, "val": 0.0}
     record["images_per_second"] = len(work.labels) * epochs / record["seconds"]["train"]
-    record["best"] = judge_epoch(record["val"][work.recipe.select.metric], work, progress)
+    record["best"] = judge_epoch(record["val"], work, progress)
     if record["best"]:
         work.keep_best(record)
     notify(observers, EpochDone(record))

@@ -358,6 +358,21 @@ def test_of_fewer_than_three_epochs_no_convergence_is_told(tmp_path, epochs, wor
     assert f"When it converged {words}" in Page(run.report_html).text
 
 
+def test_an_epoch_kept_within_the_noise_of_the_highest_auc_is_not_called_the_best(tmp_path):
+    chosen = {"metric": "auc", "keep": "best", "best": {"phase": "head", "epoch": 3, "step": 12, "value": 0.45}}
+    run = make_run(tmp_path, select=chosen)
+    judge(run, "test")
+    write_report(run)
+    assert (
+        "Kept: epoch 3 of head, with the best balanced accuracy of those whose validation AUC, here 0.450, lies within "
+        "one standard error of the highest."
+    ) in Page(run.report_html).text
+    assert (
+        "Of the epochs within one standard error of the highest val AUC the one with the best balanced accuracy was "
+        "kept: epoch 3 of head, 0.450."
+    ) in run.model_card.read_text(encoding="utf-8")
+
+
 def test_where_the_last_epoch_is_kept_val_is_said_to_choose_other_things(tmp_path):
     chosen = {"metric": "auc", "keep": "last", "best": {"phase": "head", "epoch": 3, "step": 12, "value": 0.75}}
     run = make_run(tmp_path, select=chosen)

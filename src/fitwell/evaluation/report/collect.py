@@ -115,10 +115,12 @@ def _describe_training(record: dict[str, Any], epochs: list[dict[str, Any]]) -> 
     kept = [epoch for epoch in epochs if epoch.get("best")]
     step = best.get("step", kept[-1]["step"] if kept else None)
     phases = {name: sum(epoch["phase"] == name for epoch in epochs) for name in {e["phase"]: 0 for e in epochs}}
-    keep = select.get("keep", "best")
+    values = [value for epoch in epochs if (value := epoch["val"].get(metric)) is not None]
+    beaten = best.get("value") is not None and bool(values) and metric == "auc" and best["value"] < max(values)
     return {
         "metric": metric,
-        "keep": keep,
+        "keep": select.get("keep", "best"),
+        "is_within_noise": beaten,
         "best": best,
         "best_step": step,
         "seconds": round(seconds, 1),
