@@ -4,7 +4,9 @@
 those of the whole command, report included. The regression gets the same pictures through the same frozen backbone;
 val chooses its strength among seven, then it learns from train and val together.
 
-    python benchmarks/default_recipe.py elpv | LABELS.csv [--fit pad] [--folds 5] [--first 1]
+    python benchmarks/default_recipe.py elpv | LABELS.csv [--fit pad] [--folds 5] [--first 1] [--seed 0]
+
+Another seed divides and trains anew; its result has the seed in its name.
 """
 
 import argparse
@@ -112,8 +114,10 @@ def main() -> None:
     parser.add_argument("--fit", default="crop")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     name = f"default_recipe_{'elpv' if asked.data == 'elpv' else Path(asked.data).parent.name}"
+    name += f"_seed_{asked.seed}" if asked.seed else ""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         table = table_of(asked.data, Path(folder))
@@ -122,6 +126,7 @@ def main() -> None:
         places = {path: place for place, path in enumerate(dataset.images["path"])}
         for fold in range(asked.first, asked.folds + 1):
             flags = ["--images.fit", asked.fit, "--split.folds", str(asked.folds), "--split.fold", str(fold)]
+            flags += ["--seed", str(asked.seed)]
             rows.append({"fold": fold, **measure_fold(table, features, places, [*flags, "--on-data-error", "warn"])})
             progress(str(rows[-1]))
             write(name, asked.fit, rows)  # after every fold, so that hours are not lost

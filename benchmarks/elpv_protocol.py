@@ -158,26 +158,27 @@ def write_page():
     """Write benchmarks/elpv.md from the results that are there."""
     found = {name: RESULTS / f"elpv_{name}.json" for name in PROTOCOLS}
     results = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
-    rows = [f"| {who}, published | {score:.4f} | | | |" for who, score in PUBLISHED.items()]
+    rows = [f"| {who}, published | {score:.4f} | | | | |" for who, score in PUBLISHED.items()]
     for name, result in results.items():
         cells = [cell(result[score]) for score in SCORES]
         seconds = ", ".join(
             f"{spent['mean']:.0f}{' with the frozen layers' * (who == 'first')}"
             for who, spent in result["seconds"].items()
         )
-        rows.append(f"| fitwell, {PROTOCOLS[name]} (n = {len(result['rows'])}) | {' | '.join(cells)} | {seconds} |")
-    machine = next(iter(results.values()))
-    settings = "\n".join(f"    --{key} '{value}'" for key, value in machine["settings"].items())
+        where = f"{result['machine']['processor']}, {result['date']}"
+        title = f"fitwell, {PROTOCOLS[name]} (n = {len(result['rows'])})"
+        rows.append(f"| {title} | {' | '.join(cells)} | {seconds} | {where} |")
+    settings = next(iter(results.values()))["settings"]
+    flags = "\n".join(f"    --{key} '{value}'" for key, value in settings.items())
     PAGE.write_text(
         f"""# elpv by two protocols
 
 Written by `python benchmarks/elpv_protocol.py`. 2,624 solar cells, sound or defective; weighted accuracy counts a cell
-by how sure the expert was. Machine: {machine["machine"]["processor"]}, {machine["machine"]["cores"]} virtual cores of
-a shared host; torch {machine["versions"]["torch"]}. Below each mean its 95 % interval, corrected for trainings that
-share images (Nadeau & Bengio 2003), and the standard deviation.
+by how sure the expert was. 2 virtual cores of shared hosts. Beside each mean its 95 % interval, corrected for trainings
+that share images (Nadeau & Bengio 2003), and the standard deviation.
 
-| | weighted accuracy | accuracy | AUC | seconds a training |
-|---|---|---|---|---|
+| | weighted accuracy | accuracy | AUC | seconds a training | machine |
+|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
 {gap_sentence(results)}
@@ -187,7 +188,7 @@ Folds by module say what to expect of a new one.
 
 The recipe is `auto` with
 
-{settings}
+{flags}
 """,
         encoding="utf-8",
     )

@@ -1,21 +1,27 @@
-"""B1: the best of 48 heads by fitwell, against one head by the textbook, and against scikit-learn on eager features.
+"""B1: the best of 48 heads by fitwell, against one head by the textbook, by scikit-learn and by Keras.
 
 All begin with the same JPEG files (1280 x 960) and the same Lite0 at 224 px, and end with one head; nothing is
-augmented. fitwell: reduced decode, the fastest engine, `search_heads` with 48 settings and the paths of ridge and
-logistic regression, chosen on val. scikit-learn: PIL and torchvision, PyTorch eager, LogisticRegression (C = 1).
+augmented. fitwell: reduced decode, the fastest float32 engine, `search_heads` with 48 settings and the paths of ridge
+and logistic regression, chosen on val. scikit-learn: PIL and torchvision, PyTorch eager, LogisticRegression (C = 1).
+Keras: peers/keras_bottleneck.py, in a process of its own whose imports are not counted.
 Textbook: PIL and torchvision in a DataLoader, a timm network with its backbone frozen, AdamW, 30 epochs. Of those,
 --peer-epochs are run and timed and the rest is reckoned, because every one is the same work; its head is that of all 30
 epochs, run on the features that the frozen backbone gives in each. Accuracy is that on test images which chose nothing.
 
-    python benchmarks/head_sweep.py [--images 600] [--rounds 3] [--peer-epochs 1] [--threads 2]
+    python benchmarks/head_sweep.py [--images 1000] [--rounds 5] [--peer-epochs 1] [--threads 2]
+        [--peers-python PYTHON with keras]
 """
 
 import argparse
+import json
+import subprocess
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import timm
 import torch
 from photographs import SIZES, write_photographs
@@ -41,6 +47,7 @@ from fitwell.model.weights import WHEEL_BACKBONE, load_backbone
 from fitwell.training.head_search import HeadData, default_settings, search_heads
 
 EPOCHS, BATCH, CLASSES = 30, 32, 2
+KERAS = Path(__file__).parent / "peers" / "keras_bottleneck.py"
 PIXELS = normalisation(WHEEL_BACKBONE)
 
 
@@ -73,6 +80,15 @@ class Data:
 
     def photographs(self, part):
         return Photographs([self.folder / name for name in self.names[part]], self.labels[part].tolist())
+
+    def write_split(self):
+        """Return the path of a table of path, label and split."""
+        parts = [
+            pd.DataFrame({"path": [str(self.folder / name) for name in names], "label": labels, "split": split})
+            for split, names, labels in zip(("train", "val", "test"), self.names, self.labels, strict=True)
+        ]
+        pd.concat(parts).to_csv(self.folder / "split.csv", index=False)
+        return self.folder / "split.csv"
 
 
 def eager_backbone():
@@ -149,11 +165,20 @@ def textbook_head(data):
     return lambda features: softmax(head(features).detach().numpy())
 
 
+def keras(data, python, threads):
+    """Return the peer's record: its seconds and probabilities of the test images."""
+    result = data.folder / "keras.json"
+    asked = ["--epochs", str(EPOCHS), "--threads", str(threads)]
+    command = [python, str(KERAS), str(data.write_split()), str(result), *asked]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return json.loads(result.read_text(encoding="utf-8"))
+
+
 def fastest_engine():
-    """Return the engine that is fastest here; `extraction.py` compares them with care."""
+    """Return the float32 engine that is fastest here; `extraction.py` compares all with care."""
     images, seconds = torch.randn(BATCH, 3, 224, 224), {}
     for name in available_engines():
-        if name != "compiled":
+        if name not in ("compiled", "openvino_bfloat16"):
             compute, backbone = Compute("cpu", memory_format="channels_last"), eager_backbone()
             compute.move_module(backbone)
             extract = build_engine(name, backbone, compute, (3, 224, 224))
@@ -164,31 +189,51 @@ def fastest_engine():
     return min(seconds, key=seconds.get)
 
 
+def accuracies(probs, labels):
+    """Return everyone's accuracy, and how much higher fitwell's is: the mean over images with its interval."""
+    right = {name: probs[name].argmax(axis=1) == labels for name in probs}
+    gains = {name: mean_interval(right["fitwell"].astype(float) - right[name]) for name in probs if name != "fitwell"}
+    return {
+        "test_accuracy": {name: round(accuracy(probs[name], labels), 4) for name in probs},
+        "test_accuracy_gain": {
+            name: {key: gain[key] for key in ("mean", "interval", "n")} for name, gain in gains.items()
+        },
+    }
+
+
+def measure(data, engine, asked):
+    """Return the seconds of everyone in every round, and everyone's probabilities of the test images."""
+    seconds, heads, record = defaultdict(list), {}, None
+    for _ in range(asked.rounds):
+        for name, work in (("fitwell", lambda: fitwell(data, engine)), ("scikit_learn", lambda: scikit_learn(data))):
+            started = time.perf_counter()
+            heads[name] = work()
+            seconds[name].append(time.perf_counter() - started)
+        seconds["textbook"].append(textbook_seconds(data, asked.peer_epochs))
+        if asked.peers_python:
+            record = keras(data, asked.peers_python, asked.threads)
+            seconds["keras"].append(record["seconds"])
+        progress(str({name: round(values[-1], 1) for name, values in seconds.items()}))
+    test = eager_features(data, 2)
+    probs = {name: head(test) for name, head in {**heads, "textbook": textbook_head(data)}.items()}
+    if record:
+        probs["keras"] = np.array(record["test_probabilities"])
+    return seconds, probs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer-epochs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peers-python")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    seconds, heads = {"fitwell": [], "scikit_learn": [], "textbook": []}, {}
     with tempfile.TemporaryDirectory() as folder:
         data = Data(Path(folder), asked.images)
         engine = fastest_engine()
-        for _ in range(asked.rounds):
-            for name, work in (
-                ("fitwell", lambda: fitwell(data, engine)),
-                ("scikit_learn", lambda: scikit_learn(data)),
-            ):
-                started = time.perf_counter()
-                heads[name] = work()
-                seconds[name].append(time.perf_counter() - started)
-                progress(f"{name}: {seconds[name][-1]:.1f} s")
-            seconds["textbook"].append(textbook_seconds(data, asked.peer_epochs))
-            progress(f"textbook: {seconds['textbook'][-1]:.1f} s, reckoned from {asked.peer_epochs} epochs")
-        heads["textbook"] = textbook_head(data)
-        test = eager_features(data, 2)
+        seconds, probs = measure(data, engine, asked)
     write_result(
         "head_sweep",
         {
@@ -200,10 +245,10 @@ def main() -> None:
             "engine": engine,
             "floors": {"textbook": 20, "scikit_learn": 2},
             "times_faster": {
-                name: paired_ratio(seconds[name], seconds["fitwell"]) for name in ("textbook", "scikit_learn")
+                name: paired_ratio(values, seconds["fitwell"]) for name, values in seconds.items() if name != "fitwell"
             },
             "seconds": {name: mean_interval(values) for name, values in seconds.items()},
-            "test_accuracy": {name: round(accuracy(head(test), data.labels[2]), 4) for name, head in heads.items()},
+            **accuracies(probs, data.labels[2]),
         },
     )
 

@@ -1,4 +1,4 @@
-"""How a benchmark writes its result: figures with machine, versions, n and interval."""
+"""How a benchmark writes its result, figures with machine, versions, n and interval, and how the page reads it."""
 
 import io
 import json
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from fitwell.data.index import Dataset
 from fitwell.files import sha256_of_file
 
 RESULTS = Path(__file__).parent / "results"
+DOCS = RESULTS.parents[1] / "docs"
 PROBE_SECONDS = 0.6  # of each figure
 PROBE_SIDE = 2048  # of the matrices
 
@@ -124,6 +126,16 @@ def write_result(name: str, content: dict[str, object]) -> None:
     text = json.dumps(record, indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """Return the result of that name, or None where there is none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def interval(low: float, high: float, digits: int) -> str:
+    return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _processor() -> str:
