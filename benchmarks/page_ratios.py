@@ -101,14 +101,14 @@ def sweep_lines():
         for name, share in result["test_accuracy"].items()
     )
     gains = ", ".join(
-        f"{gain['mean']:+.3f} ({interval(*gain['interval'], 3)}) against {name.replace('_', '-')}"
+        f"{name.replace('_', '-')} {gain['mean']:+.3f} ({interval(*gain['interval'], 3)})"
         for name, gain in result["test_accuracy_gain"].items()
     )
     return [
         f"B1 is timed from the files of {sum(result['num_train_val_test'][:2])} train and val images to the best head;",
         "the textbook loop is reckoned from some of its epochs. Seconds, and accuracy on",
         f"{result['num_train_val_test'][2]} test images: {heads}.",
-        f"fitwell's accuracy is higher by {gains}.",
+        f"fitwell's accuracy minus everyone's: {gains}.",
         "",
     ]
 

@@ -1,8 +1,8 @@
-"""AutoGluon's `MultiModalPredictor.fit` on fitwell's split: its val macro F1 and AUC, and its seconds.
+"""AutoGluon's `MultiModalPredictor.fit` on fitwell's split: the val metrics of its model, and its seconds.
 
-Same backbone, weights, 224 px and images as fitwell; epochs as fastai's; all else is AutoGluon's default (AdamW with
-rates that fall from layer to layer, TrivialAugment, the mean of its best checkpoints). Runs in an environment of its
-own (see README.md).
+Same backbone, weights, 224 px and images as fitwell; as many epochs as fastai has; all else is AutoGluon's default
+(AdamW with rates that fall from layer to layer, TrivialAugment, the mean of its best checkpoints). Runs in an
+environment of its own (see README.md).
 
     python benchmarks/peers/autogluon_fit.py SPLIT.csv RESULT.json [--seed 1] [--epochs 6] [--threads 2]
 """
@@ -62,8 +62,10 @@ def main() -> None:
             column_types={"path": "image_path"},
         )
         seconds = time.monotonic() - started
-        scores = predictor.evaluate(parts["val"], metrics=["f1_macro", "accuracy"])
-    record = {"split": asked.split.name, "seed": asked.seed, "epochs": asked.epochs, "seconds": seconds, "val": scores}
+        metrics = ["f1_macro", "accuracy", *(["roc_auc"] if table["label"].nunique() == 2 else [])]
+        scores = predictor.evaluate(parts["val"], metrics=metrics)
+    record = {"seed": asked.seed, "threads": asked.threads, "num_epochs": asked.epochs}
+    record |= {"seconds": round(seconds, 1), "val": scores}
     asked.result.write_text(json.dumps(record, indent=2) + "\n")
 
 
