@@ -60,8 +60,8 @@ def measured():
     """Yield (what, ratio, interval, n, least) of every comparison whose result is there."""
     for what, name, keys, least in RATIOS:
         result = read(name)
-        if result:
-            found = reduce(lambda part, key: part[key], keys, result)
+        found = reduce(lambda part, key: part.get(key, {}), keys, result or {})
+        if found:
             yield what, found["ratio"], found["interval"], found["n"], least
 
 
