@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 TYPICAL_CURVATURE = 0.03  # p * (1 - p) of a fairly sure answer; from 0.01 to 0.1 the number of steps hardly changes
 MAX_STEPS = 500
+ROUNDING_ENDED_IT = 2  # SciPy's status of a line search that no step satisfies; on some processors float32 gets there
 GRADIENT_TOLERANCE = 3e-5  # of the mean loss, in coordinates of curvature near 1
 
 Judge = Callable[[Tensor], tuple[Tensor, Tensor]]  # logits (C, N) float64 to the mean loss and its slopes (C, N)
@@ -153,26 +154,31 @@ def _fit_logistic(
 
     scale = (TYPICAL_CURVATURE * rows.variances + decay).rsqrt()
 
-    def unpack(variables: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        columns = torch.from_numpy(variables).to(weight).view(len(weight), -1)  # (C, R + 1)
+    def unpack(variables: NDArray[np.float64], coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        columns = torch.from_numpy(variables).to(coordinates).view(len(weight), -1)  # (C, R + 1)
         return columns[:, :-1] * scale, columns[:, -1:]
 
-    def loss_and_gradient(variables: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weight, bias = unpack(variables)
-        mean_loss, slopes = judge((weight @ rows.coordinates.T + bias).double())
+    def loss_and_gradient(variables: NDArray[np.float64], coordinates: Tensor) -> tuple[float, NDArray[np.float64]]:
+        weight, bias = unpack(variables, coordinates)
+        mean_loss, slopes = judge((weight @ coordinates.T + bias).double())
         loss = mean_loss + decay / 2 * weight.double().square().sum()
-        residuals = slopes.to(weight)
-        gradient = (residuals @ rows.coordinates + decay * weight) * scale
+        residuals = slopes.to(coordinates)
+        gradient = (residuals @ coordinates + decay * weight) * scale
         columns = torch.cat([gradient, residuals.sum(dim=1, keepdim=True)], dim=1)
         return float(loss), columns.double().flatten().cpu().numpy()
 
     start = torch.cat([weight / scale, bias], dim=1).double().flatten().cpu().numpy()
     with threadpool_limits(1, user_api="blas"):  # SciPy's threads and torch's in turn: three times as slow on 2 cores
-        found = minimize(
-            loss_and_gradient,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": MAX_STEPS, "maxcor": 10, "gtol": GRADIENT_TOLERANCE, "ftol": 0.0},
-        )
-    return unpack(found.x)
+        for dtype in (torch.float32, torch.float64):
+            found = minimize(
+                loss_and_gradient,
+                start,
+                args=(rows.coordinates.to(dtype),),
+                jac=True,
+                method="L-BFGS-B",
+                options={"maxiter": MAX_STEPS, "maxcor": 10, "gtol": GRADIENT_TOLERANCE, "ftol": 0.0},
+            )
+            if found.status != ROUNDING_ENDED_IT:
+                break
+            start = found.x
+    return unpack(found.x, rows.coordinates)
