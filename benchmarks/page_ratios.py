@@ -28,6 +28,14 @@ RATIOS = (
         for peer in ("textbook", "textbook channels_last")
     ),
     *(
+        (f"Step past resting depthwise kernels, {title} : PyTorch's gradients", "frozen_kernels", keys, None)
+        for title, keys in (
+            ("float32", ("times_faster_than_pytorch", "float32")),
+            ("bfloat16", ("times_faster_than_pytorch", "bfloat16")),
+            ("the faster precision of each", ("fastest_times_faster", "PyTorch")),
+        )
+    ),
+    *(
         (f"{number} {title}, {size} : torchvision", "decode", ("sizes", size.replace(" ", ""), state, "ratio"), least)
         for number, title, state, floors in (
             ("B3", "first decode of a JPEG", "cold", (1.0, 1.6, 3.5)),

@@ -20,7 +20,7 @@ def test_outputs_stand_where_their_indices_say():
 
 
 def test_outputs_are_float32_whatever_the_precision():
-    extract = in_torch(nn.Linear(3, 2), Compute("cpu", "bfloat16"))
+    extract = in_torch(nn.Linear(3, 2), Compute(), "bfloat16")
     logits = predict_logits(extract, batches_of(torch.ones(4, 3), [0, 1, 2, 3]), 4)
     assert logits.dtype == np.float32
     assert logits.shape == (4, 2)

@@ -165,6 +165,14 @@ def test_engines_that_agree_are_measured_for_many_images():
     assert reason_of(planned, "engine").startswith("measured: eager ")
 
 
+def test_frozen_blocks_are_tried_in_bfloat16_where_training_is_in_it_and_compared_with_float32():
+    asked = recipe(**{**FIXED, "precision": "bfloat16"})
+    _, candidates = plan_execution(network(), asked, NOISE, extraction=Extraction(3, 1, 10**9))
+    error = {each["value"]: each["error"] for each in candidates}
+    assert error["eager"] == 0
+    assert error["onnxruntime"] < 1e-4 < error["eager_bfloat16"]
+
+
 def test_compiling_is_tried_only_where_no_other_engine_is(monkeypatch):
     asked = []
     monkeypatch.setattr(plan, "available_engines", lambda device: ("eager", "compiled"))

@@ -1,4 +1,4 @@
-"""How tensors are laid out and in which precision they are multiplied; the same for training and evaluation."""
+"""Where and how tensors are computed with: device, memory layout, and the precision of training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Compute:
 
     Args:
         device: such as "cpu" or "cuda:0".
-        precision: "float32" or "bfloat16"; weights stay float32, products run in this precision.
+        precision: "float32" or "bfloat16", of products in training; weights stay float32. What judges or is computed
+            once multiplies as its engine does.
         memory_format: "contiguous" or "channels_last".
     """
 

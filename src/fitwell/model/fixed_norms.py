@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fitwell.model.depthwise_at_rest import DepthwiseAtRest
 from fitwell.model.freeze import is_depthwise
 from fitwell.model.network import Network
 
@@ -63,10 +64,10 @@ def without_norms(module: nn.Module, pairs: Sequence[NormedConvolution]) -> nn.M
     return copy.deepcopy(module, memo={**shared, **replaced})
 
 
-def _with_bias(pair: NormedConvolution) -> nn.Conv2d:
+def _with_bias(pair: NormedConvolution) -> nn.Module:
     convolution = copy.copy(pair.convolution)
     convolution._parameters = dict(pair.convolution._parameters, bias=pair.norm.bias)
-    return convolution
+    return convolution if convolution.weight.requires_grad else DepthwiseAtRest(convolution)
 
 
 def _what_follows(norm: nn.BatchNorm2d) -> nn.Module:

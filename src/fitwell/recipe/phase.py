@@ -59,7 +59,9 @@ class Phase(Section):
         "updated", description="statistics of BatchNorm where it trains: of each batch, or fixed as they are"
     )
     depthwise: Literal["trained", "frozen"] = Field(
-        "trained", description="kernels of depthwise convolutions, few weights that take a third of the time"
+        "trained",
+        description="kernels of depthwise convolutions, few weights; frozen: a step on two CPU cores is 1.3 times as "
+        "fast in float32, 4 times in bfloat16",
     )
     warmup_epochs: NotNegative = 0.0
     warmup: Literal["linear", "cosine"] = "linear"

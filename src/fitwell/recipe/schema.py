@@ -238,7 +238,7 @@ class Execution(Section):
     """Where and how fast; never changes what is computed beyond rounding."""
 
     device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of products in training steps")
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     batch_size: Count | Auto = "auto"
     micro_batch: Count | None = Field(
@@ -246,8 +246,8 @@ class Execution(Section):
         description="images of a batch that go through the network at once; null: all. Gradients add up to those of "
         "the whole batch; BatchNorm sees the smaller one",
     )
-    engine: Literal["auto", "eager", "compiled", "onnxruntime", "openvino", "openvino_bfloat16"] = Field(
-        "auto", description="what runs the frozen layers"
+    engine: Literal["auto", "eager", "eager_bfloat16", "compiled", "onnxruntime", "openvino", "openvino_bfloat16"] = (
+        Field("auto", description="what runs the frozen layers, and the trained network where it predicts")
     )
     pictures: Literal["auto", "stream", "resident"] = Field(
         "auto",
