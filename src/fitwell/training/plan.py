@@ -225,7 +225,7 @@ class _Planner:
         )
         seconds = extraction.num_images / eager.images_per_second
         available = available_engines(compute.device)
-        if compute.precision != "bfloat16":  # where training in it is no faster, frozen blocks are not either
+        if compute.precision != "bfloat16":  # training found it slower or otherwise: not worth another race
             available = tuple(name for name in available if name != "eager_bfloat16")
         if "onnxruntime" in available:  # about as fast as compiled code (2 CPU cores: 101 and 115 images/s), at once
             available = tuple(name for name in available if name != "compiled")
