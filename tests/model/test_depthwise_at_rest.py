@@ -5,6 +5,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
+from fitwell.model import depthwise_at_rest
 from fitwell.model.depthwise_at_rest import DepthwiseAtRest
 
 CHANNELS = 6
@@ -15,6 +16,7 @@ GEOMETRIES = {
     "with a stride": {"kernel_size": 3, "padding": 1, "stride": 2},
     "with strides that leave rows out": {"kernel_size": 3, "stride": (3, 2)},
     "dilated": {"kernel_size": 3, "padding": 2, "dilation": 2, "stride": 2},
+    "with a margin wider than its kernels": {"kernel_size": 3, "padding": 3},
     "with a margin by name": {"kernel_size": 3, "padding": "same"},
     "with a mirrored margin": {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
 }
@@ -71,6 +73,15 @@ def test_in_bfloat16_its_gradients_are_those_of_float32_but_for_rounding(geometr
 def test_its_gradients_are_the_slopes_of_what_it_computes():
     layer = convolution(kernel_size=3, padding=1, stride=2).double()
     assert torch.autograd.gradcheck(DepthwiseAtRest(layer), maps().double()[:, :, :5, :6].clone().requires_grad_())
+
+
+def test_maps_that_need_no_gradient_cost_none(monkeypatch):
+    computed = []
+    monkeypatch.setattr(depthwise_at_rest, "_gradient_of_maps", lambda *parts: computed.append(parts))
+    layer = convolution(kernel_size=3, padding=1)
+    DepthwiseAtRest(layer)(maps()).sum().backward()
+    assert not computed
+    assert layer.bias.grad.tolist() == [2 * 11 * 14] * CHANNELS
 
 
 def test_the_kernels_get_no_gradient():

@@ -6,6 +6,7 @@ for, and in bfloat16 it has no fast gradient of a convolution with a stride.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class DepthwiseAtRest(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Return what the convolution makes of `maps` (B, C, H, W)."""
         layer = self.convolution
-        if maps.device.type != "cpu" or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        if maps.device.type != "cpu" or layer.padding_mode != "zeros" or not _margin_within_reach(layer):
             return layer(maps)  # type: ignore[no-any-return]
         if isinstance(layer, Conv2dSame):
             maps = pad_same(maps, list(layer.kernel_size), list(layer.stride), list(layer.dilation))
@@ -40,6 +41,17 @@ class DepthwiseAtRest(nn.Module):
             tensors = [each.to(torch.get_autocast_dtype("cpu")) for each in tensors]
         result: Tensor = _Convolved.apply(*tensors, layer.stride, layer.padding, layer.dilation)
         return result
+
+
+def _margin_within_reach(layer: nn.Conv2d) -> bool:
+    if isinstance(layer.padding, str):
+        return False
+    return all(pad <= far for pad, far in zip(layer.padding, _reach(layer.kernel_size, layer.dilation), strict=True))
+
+
+def _reach(kernel_size: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    """Return how many rows and columns lie between the first and the last that one output sees."""
+    return [step * (size - 1) for step, size in zip(dilation, kernel_size, strict=True)]
 
 
 class _Convolved(torch.autograd.Function):
@@ -59,7 +71,9 @@ class _Convolved(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        of_maps = _gradient_of_maps(gradient, *context.saved_tensors, *context.geometry)
+        of_maps = None
+        if context.needs_input_grad[0]:
+            of_maps = _gradient_of_maps(gradient, *context.saved_tensors, *context.geometry)
         return of_maps, None, gradient.sum((0, 2, 3)), None, None, None
 
 
@@ -75,7 +89,7 @@ def _gradient_of_maps(
             gradient, maps, weight, None, stride, padding, dilation, False, (0, 0), len(weight), (True, False, False)
         )
         return wanted[0]  # type: ignore[no-any-return]
-    reach = [step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=True)]
+    reach = _reach(weight.shape[2:], dilation)
     if stride != (1, 1):
         height, width = (size + 2 * pad - far for size, pad, far in zip(maps.shape[2:], padding, reach, strict=True))
         is_last = gradient.is_contiguous(memory_format=torch.channels_last)
