@@ -1,5 +1,7 @@
 """What `auto` becomes, and why."""
 
+from dataclasses import replace
+
 import pytest
 
 from fitwell.errors import RecipeError
@@ -40,6 +42,7 @@ def test_an_unbalanced_two_class_set_of_small_pictures():
         "augment.views",
         "balance.class_weights",
         "select.metric",
+        "select.keep",
         "execution.batch_size",
     ]
     assert {each.asked for each in recipe.resolved} == {"auto"}
@@ -59,13 +62,49 @@ def test_every_reason_is_a_sentence_that_quotes_the_numbers():
     assert "57 steps per epoch" in reason(recipe, "execution.batch_size")
 
 
+@pytest.mark.parametrize(
+    ("num_val_groups", "keep", "quoted"),
+    [
+        (None, "best", "Each val image counts by itself"),
+        (7, "last", "Val has 7 groups, fewer than 30"),
+        (29, "last", "Val has 29 groups, fewer than 30"),
+        (30, "best", "Val has 30 groups, and from 30 on"),
+    ],
+)
+def test_few_groups_in_val_choose_no_epoch(num_val_groups: int | None, keep: str, quoted: str):
+    recipe = resolve(Recipe(), replace(facts({"a": 900, "b": 900}), num_val_groups=num_val_groups))
+    assert recipe.select.keep == keep
+    assert quoted in reason(recipe, "select.keep")
+
+
+@pytest.mark.parametrize(
+    ("ending", "quoted"),
+    [
+        ({"patience": 3}, "stops by the val number"),
+        ({"schedule": "plateau"}, "with schedule plateau"),
+        ({"schedule": "constant"}, "with schedule constant"),
+        ({"schedule": "warm_restarts"}, "with schedule warm_restarts"),
+    ],
+)
+def test_where_the_last_epoch_is_no_end_of_a_schedule_the_best_is_kept_however_few_groups(ending: dict, quoted: str):
+    recipe = Recipe(phases=(Phase(name="all", train="all", epochs=9, learning_rate=1e-3, **ending),))
+    resolved = resolve(recipe, replace(facts({"a": 900, "b": 900}), num_val_groups=7))
+    assert resolved.select.keep == "best"
+    assert quoted in reason(resolved, "select.keep")
+
+
+def test_the_epoch_to_keep_is_not_decided_where_it_was_asked_for():
+    recipe = Recipe(select=Select(metric="auc", keep="best"))
+    assert resolve(recipe, replace(facts({"a": 900, "b": 900}), num_val_groups=7)).select.keep == "best"
+
+
 def test_what_was_asked_for_is_untouched_and_not_listed():
     asked = Recipe(
         model=Model(backbone="resnet18", weights="none", own_statistics=0.25),
         images=Images(size=96, crop_fraction=0.5),
         augment=Augment(views=3),
         balance=Balance(class_weights="none"),
-        select=Select(metric="log_loss"),
+        select=Select(metric="log_loss", keep="best"),
         phases=(Phase(name="all", train="all", epochs=9, learning_rate=1e-3),),
         execution=Execution(batch_size=5),
     )
@@ -78,7 +117,7 @@ def test_what_was_asked_for_is_untouched_and_not_listed():
 
 def test_resolving_twice_changes_nothing_more():
     once = resolve(Recipe(), facts({"a": 50, "b": 50}))
-    assert len(once.resolved) == 10
+    assert len(once.resolved) == 11
     assert resolve(once, facts({"a": 9, "b": 90})) == once
 
 

@@ -47,7 +47,9 @@ def test_a_prepared_run_has_its_split_recipe_and_record_on_disk(pictures, tmp_pa
         "model.own_statistics",
         "balance.class_weights",
         "select.metric",
+        "select.keep",
     }
+    assert resolved.select.keep == "best"
 
 
 def test_preparing_twice_draws_the_same_split(pictures):
@@ -98,6 +100,17 @@ def test_a_leak_in_the_given_split_stops_training_unless_it_is_only_warned_of(pi
     prepared = prepare_run(dataset, tiny_recipe(), stop_at_errors=False)
     assert prepared.images["split"].tolist() == ["train", "val", "test"] * 12
     assert "DATA401" in {finding.code for finding in prepared.findings}
+
+
+@pytest.mark.parametrize(("num_groups", "keep"), [(36, "best"), (12, "last")])
+def test_where_val_has_few_groups_the_last_epoch_is_kept(pictures, tmp_path, num_groups, keep):
+    paths = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))
+    rows = [f"{path},{path.split('/')[0]},group {place % num_groups}" for place, path in enumerate(paths)]
+    table = pictures / "labels.csv"
+    table.write_text("\n".join(["path,label,group", *rows]) + "\n")
+    falling = Phase(name="head", train="head", epochs=3, learning_rate=1e-2)
+    prepared = prepare_run(index_dataset(table), tiny_recipe(phases=(falling,)))
+    assert prepared.recipe.select.keep == keep
 
 
 def test_copies_never_lie_on_two_sides(tmp_path):

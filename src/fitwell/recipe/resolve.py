@@ -35,6 +35,8 @@ MOST_EPOCHS = 10
 LEAST_VIEWS, MAX_VIEWS = 2, 8  # one alone would be the unvaried picture
 ADAPTING_PICTURES = 128  # of 49 places each where they are smallest: 6,000 values a channel
 LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS_PER_EPOCH = 32, 8, 8
+FEW_GROUPS = 30  # in val. Below 20 to 50 are few: Cameron & Miller 2015, doi:10.3368/jhr.50.2.317, section VI
+FALLING = ("cosine", "one_cycle", "polynomial")  # schedules whose last epoch has their lowest rate
 
 Value = str | int | float
 
@@ -46,10 +48,12 @@ class DataFacts:
     Args:
         num_train: images in `train`.
         class_counts: class -> training images.
+        num_val_groups: groups among the val images; None where each image is alone, or nobody will choose epochs.
     """
 
     num_train: int
     class_counts: dict[str, int]
+    num_val_groups: int | None = None
 
     @property
     def imbalance(self) -> float:
@@ -101,6 +105,7 @@ def resolve_recipe(recipe: Recipe, data: DataFacts, backbones: BackboneFacts) ->
     recipe = _fill(recipe, "augment", "views", lambda: choose_views(recipe, data))
     recipe = _fill(recipe, "balance", "class_weights", lambda: choose_class_weights(recipe, data))
     recipe = _fill(recipe, "select", "metric", lambda: choose_metric(recipe, data))
+    recipe = _fill(recipe, "select", "keep", lambda: choose_keep(recipe, data))
     return _fill(recipe, "execution", "batch_size", lambda: choose_batch_size(data))
 
 
@@ -235,6 +240,21 @@ def _choose_multi_label_metric(data: DataFacts) -> tuple[str, str]:
         "The mean over the classes counts a rare one as much as a frequent one, does not depend on how rare it is, and "
         "needs no threshold; the thresholds are chosen afterwards."
     )
+
+
+def choose_keep(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
+    """Return which epoch is kept, and why."""
+    groups, phase = data.num_val_groups, recipe.phases[-1]
+    if groups is None:
+        return "best", "Each val image counts by itself, so val tells epochs apart."
+    if groups >= FEW_GROUPS:
+        return "best", f"Val has {groups:,} groups, and from {FEW_GROUPS} on it tells epochs apart."
+    few = f"Val has {groups:,} groups, fewer than {FEW_GROUPS}"
+    if phase.patience is not None:
+        return "best", f"{few}, but phase {phase.name} stops by the val number, some epochs after its best."
+    if phase.schedule not in FALLING:
+        return "best", f"{few}, but with schedule {phase.schedule} the last epoch need not have the lowest rate."
+    return "last", f"{few}: the epoch that is best there is the luckiest, and the last one has the lowest rate."
 
 
 def choose_batch_size(data: DataFacts) -> tuple[int, str]:

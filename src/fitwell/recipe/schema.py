@@ -216,11 +216,11 @@ class Select(Section):
     """Which epoch is kept, and the val metric that chooses it."""
 
     metric: Metric = "auto"
-    keep: Literal["best", "last"] = Field(
-        "best",
-        description="epoch by the metric, for an AUC of two classes with balanced accuracy among those within its "
-        "standard error; last: whatever val says, for schedules that end at a rate of zero and few "
-        "val images, where the best is the luckiest",
+    keep: Literal["best", "last"] | Auto = Field(
+        "auto",
+        description="best: epoch by the metric, for an AUC of two classes with balanced accuracy among those within "
+        "its standard error; last: whatever val says; auto: last where val has few groups and the schedule falls to "
+        "its end, as the best is the luckiest there",
     )
 
 

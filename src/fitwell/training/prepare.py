@@ -14,6 +14,7 @@ from fitwell.data.index import Dataset
 from fitwell.data.loader import epoch_batches
 from fitwell.data.split import data_fingerprint, split_hash, write_split
 from fitwell.errors import RecipeError
+from fitwell.evaluation.evaluate import groups_of
 from fitwell.files import appending
 from fitwell.model.freeze import num_stages_of, prepare_to_train
 from fitwell.model.network import Network, input_size_of, learns_statistics, require_image_size
@@ -90,7 +91,8 @@ def prepare_run(
     if inspection.undivided is not None:
         raise inspection.undivided
     images, classes = inspection.images, _in_order(inspection.classes, recipe)
-    resolved = resolve_for(images[images["split"] == "train"], recipe)
+    train, val = (images[images["split"] == split] for split in ("train", "val"))
+    resolved = resolve_for(train, recipe, val)
     weights = RunImages(images, classes, resolved).class_weights()
     network = load_network(resolved, len(classes), pretrained=False)
     if resolved.model.own_statistics:
@@ -156,11 +158,12 @@ def _require_image_sizes(network: Network, recipe: Recipe) -> None:
             require_image_size(network, size, key)
 
 
-def resolve_for(images: pd.DataFrame, recipe: Recipe) -> Recipe:
-    """Return the recipe with every `auto` that training `images` decide replaced."""
+def resolve_for(train: pd.DataFrame, recipe: Recipe, val: pd.DataFrame | None = None) -> Recipe:
+    """Return the recipe with every `auto` that the images decide replaced; `val` where it will choose epochs."""
     labelling = plan_labelling(recipe)
-    counts = labelling.count(images["label"], labelling.classes(images["label"]))
-    data = DataFacts(num_train=len(images), class_counts=counts)
+    counts = labelling.count(train["label"], labelling.classes(train["label"]))
+    groups = groups_of(val) if val is not None else None
+    data = DataFacts(len(train), counts, num_val_groups=None if groups is None else len(set(groups)))
     return resolve_recipe(recipe, data, BackboneFacts(input_size_of, num_stages_of, num_norms_of))
 
 

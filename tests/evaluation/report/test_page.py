@@ -380,6 +380,6 @@ def test_where_the_last_epoch_is_kept_val_is_said_to_choose_other_things(tmp_pat
     judge(run, "test")
     write_report(run)
     text = Page(run.report_html).text
-    assert "Kept: epoch 3 of head, the last, as the recipe asks; its validation AUC is 0.750." in text
+    assert "Kept: epoch 3 of head, the last, as recipe.yaml has it; its validation AUC is 0.750." in text
     assert "Validation chooses the threshold and the temperature." in text
     assert "chose the epoch" not in text
