@@ -65,10 +65,10 @@ def test_every_reason_is_a_sentence_that_quotes_the_numbers():
 @pytest.mark.parametrize(
     ("num_val_groups", "keep", "quoted"),
     [
-        (None, "best", "Each val image counts by itself"),
+        (None, "best", "No two val images share a group"),
         (7, "last", "Val has 7 groups, fewer than 30"),
         (29, "last", "Val has 29 groups, fewer than 30"),
-        (30, "best", "Val has 30 groups, and from 30 on"),
+        (30, "best", "Val has 30 groups; from 30 on"),
     ],
 )
 def test_few_groups_in_val_choose_no_epoch(num_val_groups: int | None, keep: str, quoted: str):

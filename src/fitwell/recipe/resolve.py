@@ -246,9 +246,9 @@ def choose_keep(recipe: Recipe, data: DataFacts) -> tuple[str, str]:
     """Return which epoch is kept, and why."""
     groups, phase = data.num_val_groups, recipe.phases[-1]
     if groups is None:
-        return "best", "Each val image counts by itself, so val tells epochs apart."
+        return "best", "No two val images share a group: each counts by itself."
     if groups >= FEW_GROUPS:
-        return "best", f"Val has {groups:,} groups, and from {FEW_GROUPS} on it tells epochs apart."
+        return "best", f"Val has {groups:,} groups; from {FEW_GROUPS} on they are enough to choose an epoch by."
     few = f"Val has {groups:,} groups, fewer than {FEW_GROUPS}"
     if phase.patience is not None:
         return "best", f"{few}, but phase {phase.name} stops by the val number, some epochs after its best."
