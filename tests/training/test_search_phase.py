@@ -44,7 +44,7 @@ def work_on(network, keep_best=lambda record: None):
 
     return PhaseWork(
         phase=Phase(name="head", train="head", epochs=5, learning_rate="search"),
-        recipe=Recipe(select=Select(metric="accuracy"), execution=Execution(batch_size=16)),
+        recipe=Recipe(select=Select(metric="accuracy", keep="best"), execution=Execution(batch_size=16)),
         network=network,
         data=PhaseData(network, train_batches, lambda: iter([(VAL.half(), np.arange(30))])),
         compute=Compute(),
